@@ -1,0 +1,202 @@
+// Package tenantconfig is the contract between the operator, which writes a
+// tenant's configuration, and the gateway, which serves it: a versioned Config
+// in canonical JSON, the names of the files around it, and the hash over them.
+//
+// The same files are the data of two Kubernetes Secrets or lie in a directory
+// DIR/<tenant>/. The package knows neither Kubernetes nor SAML libraries.
+package tenantconfig
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Version is the version of Config that this code writes. It changes only when
+// a reader of the version before would misunderstand a configuration; new
+// fields that a reader may ignore do not change it.
+const Version = 1
+
+// ErrUnsupportedVersion says that a configuration is of a version this code
+// cannot read. A gateway that meets it keeps what it served before.
+var ErrUnsupportedVersion = errors.New("unsupported configuration version")
+
+// SAML bindings that an endpoint may have. [SAMLBind 3.4, 3.5]
+const (
+	BindingRedirect = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+	BindingPOST     = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+)
+
+// Config is all that the gateway must know to serve one tenant, but for the
+// private key.
+type Config struct {
+	Version int `json:"version"`
+	// Tenant is the name of the SAMLTenant.
+	Tenant string `json:"tenant"`
+	// CustomerName is the first label of Host.
+	CustomerName string `json:"customerName"`
+	// DisplayName is for people; it may be empty.
+	DisplayName string `json:"displayName,omitempty"`
+	// Host is the lower-case host name that selects this tenant, without a port.
+	Host             string           `json:"host"`
+	ServiceProvider  ServiceProvider  `json:"serviceProvider"`
+	IdentityProvider IdentityProvider `json:"identityProvider"`
+	AttributeMapping AttributeMapping `json:"attributeMapping"`
+	Session          Session          `json:"session"`
+}
+
+// ServiceProvider is our side: what the customer's administrator has entered
+// at the IdP, and how requests are made.
+type ServiceProvider struct {
+	EntityID    string `json:"entityID"`
+	SignOnURL   string `json:"signOnURL"`
+	ACSURL      string `json:"acsURL"`
+	MetadataURL string `json:"metadataURL"`
+	// SignAuthnRequests: requests carry an RSA-SHA256 signature by the SP key.
+	SignAuthnRequests bool `json:"signAuthnRequests,omitempty"`
+	// NameIDFormat is asked for in requests; empty leaves the choice to the IdP.
+	NameIDFormat string `json:"nameIDFormat,omitempty"`
+}
+
+// IdentityProvider is the customer's side, as accepted from its metadata.
+type IdentityProvider struct {
+	EntityID string `json:"entityID"`
+	// SSO has https endpoints with the Redirect or POST binding, best first.
+	SSO []Endpoint `json:"sso"`
+	// SigningCertificates are base64 DER; only their keys verify assertions.
+	SigningCertificates []string `json:"signingCertificates"`
+}
+
+// Endpoint is a place at the IdP and the binding it speaks.
+type Endpoint struct {
+	Binding  string `json:"binding"`
+	Location string `json:"location"`
+}
+
+// AttributeMapping lists, for each property of a user, the names of SAML
+// attributes that may carry it. The first one present counts.
+type AttributeMapping struct {
+	UserID      []string `json:"userID"`
+	Email       []string `json:"email"`
+	GivenName   []string `json:"givenName"`
+	Surname     []string `json:"surname"`
+	DisplayName []string `json:"displayName"`
+	Groups      []string `json:"groups"`
+}
+
+// Session bounds a session's life.
+type Session struct {
+	MaxDuration Seconds `json:"maxDurationSeconds"`
+	IdleTimeout Seconds `json:"idleTimeoutSeconds"`
+}
+
+// Seconds is a duration in whole seconds.
+type Seconds int64
+
+// Duration converts s.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Second }
+
+// Encode returns the canonical JSON of c: the same Config is always the same
+// bytes.
+func Encode(c Config) ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(c); err != nil {
+		return nil, fmt.Errorf("encode tenant configuration: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// Decode reads what Encode wrote, by this or another release: unknown fields
+// are ignored, an unknown version is ErrUnsupportedVersion, and a
+// configuration that must not be served is an error.
+func Decode(data []byte) (Config, error) {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Config{}, fmt.Errorf("decode tenant configuration: %w", err)
+	}
+	if head.Version != Version {
+		return Config{}, fmt.Errorf("%w: got %d, this release reads %d", ErrUnsupportedVersion, head.Version, Version)
+	}
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Config{}, fmt.Errorf("decode tenant configuration: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Validate says what makes c unfit to be served. A configuration without a
+// signing certificate is one: it must never mean "accept anything".
+func (c Config) Validate() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if c.Version != Version {
+		fail("version is %d, want %d", c.Version, Version)
+	}
+	for _, required := range []struct{ field, value string }{
+		{"tenant", c.Tenant},
+		{"customerName", c.CustomerName},
+		{"serviceProvider.entityID", c.ServiceProvider.EntityID},
+		{"identityProvider.entityID", c.IdentityProvider.EntityID},
+	} {
+		if required.value == "" {
+			fail("%s is empty", required.field)
+		}
+	}
+	if c.Host == "" || c.Host != strings.ToLower(c.Host) || strings.ContainsAny(c.Host, ":/ ") {
+		fail("host %q is not a lower-case host name without a port", c.Host)
+	}
+	// All of our URLs are on the tenant's own host, so that nothing a gateway
+	// compares with them can belong to another tenant.
+	for _, own := range []struct{ field, value string }{
+		{"serviceProvider.signOnURL", c.ServiceProvider.SignOnURL},
+		{"serviceProvider.acsURL", c.ServiceProvider.ACSURL},
+		{"serviceProvider.metadataURL", c.ServiceProvider.MetadataURL},
+	} {
+		if u, err := url.Parse(own.value); err != nil || u.Scheme != "https" || u.Hostname() != c.Host {
+			fail("%s %q is not an https URL on the host %s", own.field, own.value, c.Host)
+		}
+	}
+	if len(c.IdentityProvider.SSO) == 0 {
+		fail("identityProvider.sso is empty")
+	}
+	for _, e := range c.IdentityProvider.SSO {
+		if e.Binding != BindingRedirect && e.Binding != BindingPOST {
+			fail("identityProvider.sso has the binding %q, want HTTP-Redirect or HTTP-POST", e.Binding)
+		}
+		if u, err := url.Parse(e.Location); err != nil || u.Scheme != "https" || u.Host == "" {
+			fail("identityProvider.sso location %q is not an https URL", e.Location)
+		}
+	}
+	if len(c.IdentityProvider.SigningCertificates) == 0 {
+		fail("identityProvider.signingCertificates is empty: no assertion could be verified")
+	}
+	for i, der := range c.IdentityProvider.SigningCertificates {
+		if _, err := base64.StdEncoding.DecodeString(der); err != nil || der == "" {
+			fail("identityProvider.signingCertificates[%d] is not base64", i)
+		}
+	}
+	if c.Session.MaxDuration <= 0 || c.Session.IdleTimeout <= 0 {
+		fail("session.maxDurationSeconds and session.idleTimeoutSeconds must be positive")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("tenant configuration: %w", err)
+	}
+	return nil
+}
