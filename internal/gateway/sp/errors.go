@@ -1,0 +1,142 @@
+package sp
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Code is the stable machine name of a refusal. It goes to the audit log, to
+// metrics and to the administrator; it never changes its meaning.
+type Code string
+
+// What Verify and DecodeResponse refuse.
+const (
+	// CodeEncodingInvalid: the form value is not base64.
+	CodeEncodingInvalid Code = "encoding_invalid"
+	// CodeTooLarge: more than MaxResponseBytes, decoded.
+	CodeTooLarge Code = "too_large"
+	// CodeXMLLimit: too deep, too many elements, attributes or namespaces.
+	CodeXMLLimit Code = "xml_limit_exceeded"
+	// CodeXMLForbidden: a DOCTYPE, a processing instruction, a comment inside
+	// a value, or an encoding other than UTF-8.
+	CodeXMLForbidden Code = "xml_forbidden"
+	// CodeXMLMalformed: not well-formed, or not namespace-well-formed, XML.
+	CodeXMLMalformed Code = "xml_malformed"
+	// CodeStructureInvalid: well-formed, but not a SAML 2.0 Response as this
+	// package takes it.
+	CodeStructureInvalid Code = "structure_invalid"
+	// CodeAssertionCount: not exactly one assertion, plain or encrypted, as a
+	// direct child of the Response.
+	CodeAssertionCount Code = "assertion_count"
+	// CodeStatusNotSuccess: the IdP answered with an error; see
+	// Error.StatusCodes and Error.StatusMessage. This is no attack.
+	CodeStatusNotSuccess Code = "status_not_success"
+
+	// CodeNoTrustedCertificate: Expectations carries no signing certificate.
+	CodeNoTrustedCertificate Code = "no_trusted_certificate"
+	// CodeSignatureMissing: neither the Response nor the assertion is signed.
+	CodeSignatureMissing Code = "signature_missing"
+	// CodeSignatureStructure: a signature that is misplaced or has another
+	// shape than the allowed one.
+	CodeSignatureStructure Code = "signature_structure"
+	// CodeAlgorithmNotAllowed: a signature, digest, transform or
+	// canonicalization algorithm that is not on the list.
+	CodeAlgorithmNotAllowed Code = "algorithm_not_allowed"
+	// CodeSignatureInvalid: the content was changed after signing, or the
+	// signature is not by the key it claims.
+	CodeSignatureInvalid Code = "signature_invalid"
+	// CodeUnknownSigningKey: a coherent signature, but by none of the trusted
+	// keys. The IdP may have rolled its key: refresh its metadata.
+	CodeUnknownSigningKey Code = "unknown_signing_key"
+	// CodeSigningKeyWeak: signed by a trusted key that policy refuses (RSA
+	// below 2048 bits, or a curve other than P-256, P-384, P-521).
+	CodeSigningKeyWeak Code = "signing_key_weak"
+	// CodeCertificateExpired: signed by a trusted key whose certificate has
+	// expired.
+	CodeCertificateExpired Code = "certificate_expired"
+	// CodeCertificateNotYetValid: signed by a trusted key whose certificate
+	// is not valid yet.
+	CodeCertificateNotYetValid Code = "certificate_not_yet_valid"
+
+	// CodeDecryptionFailed: the encrypted assertion is of no use: wrong key,
+	// unsupported algorithm, damaged ciphertext, or a content that is not a
+	// properly signed assertion. One code for all, so that nobody can decrypt
+	// by asking.
+	CodeDecryptionFailed Code = "decryption_failed"
+
+	CodeIssuerMismatch           Code = "issuer_mismatch"
+	CodeDestinationMismatch      Code = "destination_mismatch"
+	CodeDestinationMissing       Code = "destination_missing"
+	CodeUnsolicited              Code = "unsolicited_response"
+	CodeInResponseToMismatch     Code = "in_response_to_mismatch"
+	CodeIssueInstantInvalid      Code = "issue_instant_invalid"
+	CodeConditionsMissing        Code = "conditions_missing"
+	CodeConditionUnknown         Code = "condition_unknown"
+	CodeNotYetValid              Code = "assertion_not_yet_valid"
+	CodeExpired                  Code = "assertion_expired"
+	CodeAudienceMissing          Code = "audience_missing"
+	CodeAudienceMismatch         Code = "audience_mismatch"
+	CodeSubjectMissing           Code = "subject_missing"
+	CodeNameIDMissing            Code = "nameid_missing"
+	CodeNameIDInvalid            Code = "nameid_invalid"
+	CodeConfirmationMissing      Code = "bearer_confirmation_missing"
+	CodeRecipientMismatch        Code = "recipient_mismatch"
+	CodeConfirmationNotYetValid  Code = "confirmation_not_yet_valid"
+	CodeConfirmationExpired      Code = "confirmation_expired"
+	CodeConfirmationInResponseTo Code = "confirmation_in_response_to_mismatch"
+	CodeAuthnStatementMissing    Code = "authn_statement_missing"
+	CodeAuthnStatementInvalid    Code = "authn_statement_invalid"
+	CodeSessionExpired           Code = "idp_session_expired"
+
+	// CodeInternal: a defect of this package, caught before it could do harm.
+	CodeInternal Code = "internal_error"
+)
+
+// Error is a refusal. Detail, StatusCodes and StatusMessage are for the log
+// and the administrator, never for the end user; they are bounded, printable
+// and hold no assertion content beyond identifiers such as audience and
+// issuer.
+type Error struct {
+	Code   Code
+	Detail string
+
+	// StatusCodes are the status URIs, outermost first, and StatusMessage the
+	// IdP's own words (Entra ID's AADSTS number and trace ID). Both are set
+	// with CodeStatusNotSuccess only, and nobody has signed them.
+	StatusCodes   []string
+	StatusMessage string
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return string(e.Code)
+	}
+	return string(e.Code) + ": " + e.Detail
+}
+
+// CodeOf returns the code of a refusal somewhere in err's chain, CodeInternal
+// for any other error, and the empty string for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if refusal, ok := errors.AsType[*Error](err); ok {
+		return refusal.Code
+	}
+	return CodeInternal
+}
+
+func refuse(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// quote makes a value from the message fit for a log line: bounded, and with
+// everything unprintable escaped.
+func quote(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		s = s[:limit] + "…"
+	}
+	return strconv.QuoteToASCII(s)
+}
