@@ -1,0 +1,99 @@
+package v1alpha1
+
+// Condition types of a SAMLTenant. All but Reconciling and Stalled are
+// positive: True is the good state.
+const (
+	// ConditionReady is always present: this customer can sign in with the
+	// current spec. Its reason is ReasonSucceeded, ReasonProgressing, or that
+	// of the condition which blocks it.
+	ConditionReady = "Ready"
+	// ConditionReconciling is present only while the operator still works
+	// towards the current generation. [kstatus]
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present only while nothing but a person can help.
+	// [kstatus]
+	ConditionStalled = "Stalled"
+	// ConditionMetadataFetched tells how the last fetch from the IdP went.
+	ConditionMetadataFetched = "MetadataFetched"
+	// ConditionMetadataAccepted tells whether the last document that was
+	// fetched has been taken over. While False, what was accepted before it
+	// keeps serving.
+	ConditionMetadataAccepted = "MetadataAccepted"
+	// ConditionCertificatesValid tells whether the IdP's signing certificates
+	// are within their dates.
+	ConditionCertificatesValid = "CertificatesValid"
+	// ConditionConfigRendered tells whether the Secrets hold the current
+	// configuration.
+	ConditionConfigRendered = "ConfigRendered"
+	// ConditionGatewaySynced tells whether the gateway pods started from the
+	// current configuration. Absent when the operator does not roll a gateway.
+	ConditionGatewaySynced = "GatewaySynced"
+)
+
+// Reasons of Ready, Reconciling and several other conditions.
+const (
+	ReasonSucceeded   = "Succeeded"
+	ReasonProgressing = "Progressing"
+)
+
+// Reasons of MetadataFetched besides Succeeded.
+const (
+	ReasonNotModified        = "NotModified"
+	ReasonDNSFailed          = "DNSFailed"
+	ReasonConnectFailed      = "ConnectFailed"
+	ReasonTLSFailed          = "TLSFailed"
+	ReasonTimeout            = "Timeout"
+	ReasonHTTPStatus         = "HTTPStatus"
+	ReasonTooLarge           = "TooLarge"
+	ReasonRedirectNotAllowed = "RedirectNotAllowed"
+	ReasonURLNotAllowed      = "URLNotAllowed"
+)
+
+// Reasons of MetadataAccepted besides Succeeded.
+const (
+	ReasonParseFailed          = "ParseFailed"
+	ReasonNoIDPRole            = "NoIDPRole"
+	ReasonAmbiguousEntity      = "AmbiguousEntity"
+	ReasonEntityIDMismatch     = "EntityIDMismatch"
+	ReasonNoSigningCertificate = "NoSigningCertificate"
+	ReasonInsecureEndpoint     = "InsecureEndpoint"
+	ReasonExpired              = "Expired"
+)
+
+// Reasons of CertificatesValid.
+const (
+	ReasonValid        = "Valid"
+	ReasonExpiringSoon = "ExpiringSoon"
+	ReasonAllExpired   = "AllExpired"
+)
+
+// Reasons of ConfigRendered.
+const (
+	ReasonApplied              = "Applied"
+	ReasonApplyFailed          = "ApplyFailed"
+	ReasonKeySecretInvalid     = "KeySecretInvalid"
+	ReasonNameConflict         = "NameConflict"
+	ReasonCustomerNameConflict = "CustomerNameConflict"
+)
+
+// Reasons of GatewaySynced.
+const (
+	ReasonRolloutComplete   = "RolloutComplete"
+	ReasonRolloutPending    = "RolloutPending"
+	ReasonRolloutInProgress = "RolloutInProgress"
+	ReasonRolloutStuck      = "RolloutStuck"
+	ReasonGatewayNotFound   = "GatewayNotFound"
+)
+
+// Reasons of Events that are no condition's reason.
+const (
+	// EventMetadataChanged: other metadata than before was taken over.
+	EventMetadataChanged = "MetadataChanged"
+	// EventCertificateDropped: the IdP publishes a signing certificate that
+	// cannot be used; the others are.
+	EventCertificateDropped = "CertificateDropped"
+)
+
+// AnnotationReconcileRequestedAt asks for a fetch at once whenever its value
+// changes; status.lastHandledReconcileAt echoes the value that was handled.
+const AnnotationReconcileRequestedAt = "sso.cequence.cloud/reconcile-requested-at"
