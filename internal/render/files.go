@@ -1,0 +1,121 @@
+package render
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// Files renders the configuration of tenant, whose IdP is idp and whose SP key
+// has the given certificate.
+func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, spCertificate *x509.Certificate) (tenantconfig.Files, error) {
+	idp = canonical(idp)
+	config := config(tenant, base, idp)
+	encoded, err := tenantconfig.Encode(config)
+	if err != nil {
+		return nil, err
+	}
+	idpMetadata, err := idp.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("render IdP metadata: %w", err)
+	}
+	spMetadata, err := spMetadata(config, spCertificate)
+	if err != nil {
+		return nil, fmt.Errorf("render SP metadata: %w", err)
+	}
+	return tenantconfig.Files{
+		tenantconfig.FileConfig:      encoded,
+		tenantconfig.FileIDPMetadata: idpMetadata,
+		tenantconfig.FileIDPSigning:  signingPEM(idp.SigningCertificates),
+		tenantconfig.FileSPMetadata:  spMetadata,
+	}, nil
+}
+
+// canonical drops what changes from one download to the next without a
+// meaning for sign-ins: dates (the tenant's status has them) and the order of
+// certificates.
+func canonical(idp *idpmetadata.Descriptor) *idpmetadata.Descriptor {
+	c := *idp
+	c.ValidUntil = time.Time{}
+	c.CacheDuration = 0
+	c.SigningCertificates = slices.SortedFunc(slices.Values(idp.SigningCertificates), func(a, b *x509.Certificate) int {
+		return strings.Compare(idpmetadata.Fingerprint(a), idpmetadata.Fingerprint(b))
+	})
+	return &c
+}
+
+func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor) tenantconfig.Config {
+	spec := tenant.Spec
+	urls := base.ServiceProvider(spec.CustomerName)
+	sp := tenantconfig.ServiceProvider{
+		EntityID:          urls.EntityID,
+		SignOnURL:         urls.SignOnURL,
+		ACSURL:            urls.ACSURL,
+		MetadataURL:       urls.MetadataURL,
+		SignAuthnRequests: idp.WantAuthnRequestsSigned,
+	}
+	if spec.ServiceProvider != nil {
+		if sign := spec.ServiceProvider.SignAuthnRequests; sign != nil {
+			sp.SignAuthnRequests = *sign
+		}
+		sp.NameIDFormat = spec.ServiceProvider.NameIDFormat
+	}
+	certificates := make([]string, len(idp.SigningCertificates))
+	for i, c := range idp.SigningCertificates {
+		certificates[i] = base64.StdEncoding.EncodeToString(c.Raw)
+	}
+	return tenantconfig.Config{
+		Version:         tenantconfig.Version,
+		Tenant:          tenant.Name,
+		CustomerName:    spec.CustomerName,
+		DisplayName:     spec.DisplayName,
+		Host:            base.Host(spec.CustomerName),
+		ServiceProvider: sp,
+		IdentityProvider: tenantconfig.IdentityProvider{
+			EntityID:            idp.EntityID,
+			SSO:                 ssoEndpoints(idp),
+			SigningCertificates: certificates,
+		},
+		AttributeMapping: attributeMapping(spec.AttributeMapping),
+		Session:          session(spec.Session),
+	}
+}
+
+// ssoEndpoints returns the https endpoints, Redirect before POST: a redirect
+// needs no script in the browser.
+func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+	var endpoints []tenantconfig.Endpoint
+	for _, binding := range []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST} {
+		for _, e := range idp.SSO {
+			if e.Binding == binding && strings.HasPrefix(e.Location, "https://") {
+				endpoints = append(endpoints, tenantconfig.Endpoint{Binding: e.Binding, Location: e.Location})
+			}
+		}
+	}
+	return endpoints
+}
+
+// SSOURL is where users of the IdP are sent first.
+func SSOURL(idp *idpmetadata.Descriptor) string {
+	if endpoints := ssoEndpoints(idp); len(endpoints) > 0 {
+		return endpoints[0].Location
+	}
+	return ""
+}
+
+func signingPEM(certificates []*x509.Certificate) []byte {
+	var b bytes.Buffer
+	for _, c := range certificates {
+		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	return b.Bytes()
+}

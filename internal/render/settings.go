@@ -1,0 +1,124 @@
+// Package render turns a tenant's spec and its identity provider's accepted
+// metadata into the files that a gateway serves from. It is pure: the same
+// input is the same bytes, on a cluster and in a pipeline.
+package render
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// Lifetimes of a session whose tenant says nothing.
+const (
+	defaultMaxDuration = 8 * time.Hour
+	defaultIdleTimeout = time.Hour
+)
+
+// DefaultBaseDomain is the base domain when none is configured.
+const DefaultBaseDomain = "s.cequence.cloud"
+
+// BaseDomain is the domain below which each customer has a host, and the port
+// at which browsers reach it.
+type BaseDomain struct {
+	name string
+	port int
+}
+
+var dnsName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// ParseBaseDomain reads "s.example.com", or "s.localhost:8443" when browsers do
+// not use port 443.
+func ParseBaseDomain(s string) (BaseDomain, error) {
+	name, portText, hasPort := strings.Cut(s, ":")
+	port := 443
+	if hasPort {
+		var err error
+		if port, err = strconv.Atoi(portText); err != nil || port < 1 || port > 65535 {
+			return BaseDomain{}, fmt.Errorf("base domain %q: the port must be a number from 1 to 65535", s)
+		}
+	}
+	// 50 characters of customer name and a dot go before it. [RFC 1035 2.3.4]
+	if !dnsName.MatchString(name) || len(name) > 253-51 {
+		return BaseDomain{}, fmt.Errorf("base domain %q: must be a lower-case DNS name such as s.example.com, optionally with a port", s)
+	}
+	return BaseDomain{name: name, port: port}, nil
+}
+
+// Host returns the host of a customer, without a port.
+func (b BaseDomain) Host(customerName string) string { return customerName + "." + b.name }
+
+// ServiceProvider returns the values that a customer's administrator enters at
+// the identity provider. The entity ID has a literal ":443" whatever the port:
+// it is a name, and must not change with the way a gateway is reached.
+func (b BaseDomain) ServiceProvider(customerName string) v1alpha1.ServiceProviderStatus {
+	origin := "https://" + b.Host(customerName)
+	entityID := origin + ":443/saml/metadata"
+	if b.port != 443 {
+		origin += ":" + strconv.Itoa(b.port)
+	}
+	return v1alpha1.ServiceProviderStatus{
+		SignOnURL:   origin,
+		EntityID:    entityID,
+		ACSURL:      origin + "/saml/acs",
+		MetadataURL: origin + "/saml/metadata",
+	}
+}
+
+// entraClaims prefix the names of Entra ID's default attributes.
+const entraClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
+
+// defaultMapping has the names of Entra ID first, then those of LDAP by OID
+// (Shibboleth, SimpleSAMLphp), then plain ones (Okta, Google, Keycloak).
+func defaultMapping() tenantconfig.AttributeMapping {
+	return tenantconfig.AttributeMapping{
+		UserID:      []string{"http://schemas.microsoft.com/identity/claims/objectidentifier"},
+		Email:       []string{entraClaims + "emailaddress", "urn:oid:0.9.2342.19200300.100.1.3", "email", "mail", "emailaddress", "Email"},
+		GivenName:   []string{entraClaims + "givenname", "urn:oid:2.5.4.42", "givenName", "firstName", "first_name", "FirstName"},
+		Surname:     []string{entraClaims + "surname", "urn:oid:2.5.4.4", "sn", "surname", "lastName", "last_name", "LastName"},
+		DisplayName: []string{"http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "displayName", "cn", "name", entraClaims + "name"},
+		Groups:      []string{"Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "groups", "memberOf"},
+	}
+}
+
+func attributeMapping(spec *v1alpha1.AttributeMapping) tenantconfig.AttributeMapping {
+	mapping := defaultMapping()
+	if spec == nil {
+		return mapping
+	}
+	for _, field := range []struct {
+		wanted string
+		names  *[]string
+	}{
+		{spec.UserID, &mapping.UserID},
+		{spec.Email, &mapping.Email},
+		{spec.GivenName, &mapping.GivenName},
+		{spec.Surname, &mapping.Surname},
+		{spec.DisplayName, &mapping.DisplayName},
+		{spec.Groups, &mapping.Groups},
+	} {
+		if field.wanted != "" {
+			*field.names = []string{field.wanted}
+		}
+	}
+	return mapping
+}
+
+func session(spec *v1alpha1.Session) tenantconfig.Session {
+	maxDuration, idleTimeout := defaultMaxDuration, defaultIdleTimeout
+	if spec != nil && spec.MaxDuration != nil {
+		maxDuration = spec.MaxDuration.Duration
+	}
+	if spec != nil && spec.IdleTimeout != nil {
+		idleTimeout = spec.IdleTimeout.Duration
+	}
+	return tenantconfig.Session{
+		MaxDuration: tenantconfig.Seconds(maxDuration / time.Second),
+		IdleTimeout: tenantconfig.Seconds(min(idleTimeout, maxDuration) / time.Second),
+	}
+}

@@ -1,0 +1,74 @@
+// Package rollout decides when the gateway Deployment has to start its pods
+// anew, and what a tenant may say about that. It is pure: values in, decision
+// out.
+package rollout
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// FleetHash is the lower-case hex SHA-256 over the configuration hash of each
+// tenant, by the name of its Secret.
+func FleetHash(configHashes map[string]string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(configHashes)) {
+		// Neither a Secret's name nor a hash has a '=' or a line break.
+		fmt.Fprintf(h, "%s=%s\n", name, configHashes[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// State is how far a Deployment is with its newest pod template.
+type State int
+
+// States of a Deployment.
+const (
+	// InProgress: pods of the newest template are missing, or older ones left.
+	InProgress State = iota
+	// Complete: every pod is of the newest template, and available.
+	Complete
+	// Stuck: the Deployment itself gave up (its progressDeadlineSeconds).
+	Stuck
+)
+
+// Deployment has what matters here of a Deployment's spec and status.
+type Deployment struct {
+	Generation, ObservedGeneration       int64
+	Wanted, Replicas, Updated, Available int32
+	ProgressDeadlineExceeded             bool
+	// FleetHash and StartedAt are of the last rollout that was started; zero
+	// when none was.
+	FleetHash string
+	StartedAt time.Time
+}
+
+// State tells how far d is.
+func (d Deployment) State() State {
+	switch {
+	case d.ObservedGeneration < d.Generation:
+		return InProgress
+	case d.Updated == d.Wanted && d.Replicas == d.Wanted && d.Available == d.Wanted:
+		return Complete
+	case d.ProgressDeadlineExceeded:
+		return Stuck
+	default:
+		return InProgress
+	}
+}
+
+// MustStart tells whether a rollout to the fleet hash has to start now. One
+// that is under way ends first; one that is stuck may be helped by the change.
+func MustStart(d Deployment, fleetHash string) bool {
+	return d.FleetHash != fleetHash && d.State() != InProgress
+}
+
+// Includes tells whether the last rollout started from a configuration that
+// was applied at changed.
+func (d Deployment) Includes(changed time.Time) bool {
+	return !d.StartedAt.IsZero() && d.StartedAt.After(changed)
+}

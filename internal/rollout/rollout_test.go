@@ -1,0 +1,68 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/rollout"
+)
+
+func TestFleetHashDependsOnEveryNameAndHash(t *testing.T) {
+	base := map[string]string{"a-saml-sp": "1", "b-saml-sp": "2"}
+	same := map[string]string{"b-saml-sp": "2", "a-saml-sp": "1"}
+	if rollout.FleetHash(base) != rollout.FleetHash(same) {
+		t.Error("the order of a map must not matter")
+	}
+	for name, other := range map[string]map[string]string{
+		"another hash":   {"a-saml-sp": "1", "b-saml-sp": "3"},
+		"another name":   {"a-saml-sp": "1", "c-saml-sp": "2"},
+		"swapped hashes": {"a-saml-sp": "2", "b-saml-sp": "1"},
+		"one fewer":      {"a-saml-sp": "1"},
+		"none":           {},
+	} {
+		if rollout.FleetHash(base) == rollout.FleetHash(other) {
+			t.Errorf("%s: same fleet hash", name)
+		}
+	}
+}
+
+func TestStateAndMustStart(t *testing.T) {
+	settled := rollout.Deployment{Generation: 3, ObservedGeneration: 3, Wanted: 2, Replicas: 2, Updated: 2, Available: 2, FleetHash: "old"}
+	for name, test := range map[string]struct {
+		change func(*rollout.Deployment)
+		state  rollout.State
+		start  bool
+	}{
+		"settled":                    {func(*rollout.Deployment) {}, rollout.Complete, true},
+		"settled with this fleet":    {func(d *rollout.Deployment) { d.FleetHash = "new" }, rollout.Complete, false},
+		"not observed yet":           {func(d *rollout.Deployment) { d.Generation = 4 }, rollout.InProgress, false},
+		"old pods left":              {func(d *rollout.Deployment) { d.Replicas = 3 }, rollout.InProgress, false},
+		"new pods missing":           {func(d *rollout.Deployment) { d.Updated = 1 }, rollout.InProgress, false},
+		"new pods not available":     {func(d *rollout.Deployment) { d.Available = 1 }, rollout.InProgress, false},
+		"gave up":                    {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true }, rollout.Stuck, true},
+		"gave up with this fleet":    {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true; d.FleetHash = "new" }, rollout.Stuck, false},
+		"scaled to zero is complete": {func(d *rollout.Deployment) { d.Wanted, d.Replicas, d.Updated, d.Available = 0, 0, 0, 0 }, rollout.Complete, true},
+	} {
+		d := settled
+		test.change(&d)
+		if got := d.State(); got != test.state {
+			t.Errorf("%s: state %v, want %v", name, got, test.state)
+		}
+		if got := rollout.MustStart(d, "new"); got != test.start {
+			t.Errorf("%s: must start %v, want %v", name, got, test.start)
+		}
+	}
+}
+
+func TestIncludesNeedsAStartAfterTheChange(t *testing.T) {
+	changed := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	if (rollout.Deployment{}).Includes(changed) {
+		t.Error("a Deployment that was never rolled includes nothing")
+	}
+	if (rollout.Deployment{StartedAt: changed.Add(-time.Microsecond)}).Includes(changed) {
+		t.Error("a rollout that started before the change does not include it")
+	}
+	if !(rollout.Deployment{StartedAt: changed.Add(time.Microsecond)}).Includes(changed) {
+		t.Error("a rollout that started after the change includes it")
+	}
+}
