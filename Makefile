@@ -1,0 +1,104 @@
+# `make help` lists the targets. A machine with Go, git and make is enough:
+# what the targets need beside that they build from pinned modules into bin/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+KUBECTL ?= kubectl
+IMAGE_PREFIX ?=
+KUBERNETES := $(abspath $(or $(KUBEBUILDER_ASSETS),bin/kubernetes))
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+# The race detector needs cgo and a C compiler, and takes twice the time of
+# compiling: it watches the packages with goroutines of their own.
+RACE_PACKAGES := ./controllers/... ./internal/...
+PLAIN_PACKAGES := ./api/... ./cmd/... ./hack/... ./test/...
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ The job
+
+.PHONY: demo
+demo: kubernetes build ## Run the whole job here: API server, operator, gateway, IdP, application (CHECK=1: sign in, report, exit)
+	@$(GO_BUILD) -o bin/demo ./hack/demo
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/demo $(if $(CHECK),-check)
+
+.PHONY: test
+test: kubernetes ## Run all tests, with a real API server and a real IdP; installs Debian packages that are missing
+	@hack/install-test-packages.sh
+	@status=0; export KUBEBUILDER_ASSETS="$(KUBERNETES)"; \
+	echo "Testing with the race detector: $(RACE_PACKAGES)"; \
+	CGO_ENABLED=1 go test -race -timeout=20m $(RACE_PACKAGES) || status=1; \
+	echo "Testing: $(PLAIN_PACKAGES)"; \
+	CGO_ENABLED=0 go test -timeout=20m $(PLAIN_PACKAGES) || status=1; \
+	exit $$status
+
+##@ Development
+
+.PHONY: build
+build: ## Build bin/operator and bin/gateway
+	@echo "Building bin/operator and bin/gateway $(VERSION)"
+	@mkdir -p bin
+	@$(GO_BUILD) -o bin/ ./cmd/operator ./cmd/gateway
+
+.PHONY: kubernetes
+kubernetes: ## Build etcd and the Kubernetes binaries into bin/kubernetes, once (KUBEBUILDER_ASSETS: use those instead)
+	@hack/kubernetes/build.sh
+
+.PHONY: generate
+generate: bin/tools/controller-gen bin/tools/crd-ref-docs ## Generate deep copies and docs/api
+	@bin/tools/controller-gen object paths=./api/...
+	@mkdir -p docs/api
+	@bin/tools/crd-ref-docs --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs.yaml \
+		--renderer=markdown --output-path=docs/api/v1alpha1.md --log-level=ERROR
+
+.PHONY: manifests
+manifests: bin/tools/controller-gen ## Generate the CRD and the operator's Role
+	@bin/tools/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	@bin/tools/controller-gen rbac:roleName=saml-operator paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: lint
+lint: bin/tools/golangci-lint bin/tools/govulncheck ## Check format, vet, golangci-lint and known vulnerabilities
+	@hack/lint.sh
+
+.PHONY: bench
+bench: ## Run the benchmarks; results in out/bench.txt
+	@mkdir -p out
+	@git grep -l '^func Benchmark' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's#^#./#' | \
+		xargs -r go test -run='^$$' -bench=. -benchmem -timeout=30m | tee out/bench.txt
+
+.PHONY: verify
+verify: ## Regenerate everything, fail on a difference, and lint
+	@hack/verify.sh
+
+.PHONY: clean
+clean: ## Remove everything built
+	@rm -rf bin out
+
+##@ Deployment
+
+.PHONY: image
+image: ## Build the container images saml-operator and saml-gateway (IMAGE_PREFIX=registry/project/)
+	@command -v docker >/dev/null || { echo "make image needs docker, which is not installed" >&2; exit 1; }
+	@for name in operator gateway; do \
+		docker build --build-arg VERSION=$(VERSION) --target $$name -t $(IMAGE_PREFIX)saml-$$name:$(VERSION) .; \
+	done
+
+.PHONY: install
+install: ## Install the CRD into the cluster of the current kubectl context
+	@$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: deploy
+deploy: ## Install CRD, operator and gateway into the cluster of the current kubectl context
+	@$(KUBECTL) apply --server-side -k config/default
+
+# The tools that hack/tools/go.mod pins, by the last element of their path.
+bin/tools/%: hack/tools/go.mod hack/tools/go.sum
+	@echo "Building $@"
+	@CGO_ENABLED=0 GOWORK=off go -C hack/tools build -trimpath -o $(CURDIR)/$@ \
+		$$(sed -n 's#^\t\([^ ]*/$*\)$$#\1#p' hack/tools/go.mod)

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
+# real identity provider, PHP to run it, xmlsec1 and xmllint as independent
+# judges of signatures and schemas, and a C compiler for the race detector.
+# Elsewhere it says what is missing. It does nothing when all of it is there.
+set -euo pipefail
+
+packages=(simplesamlphp php-cli php-xml php-mbstring php-curl xmlsec1 libxml2-utils gcc libc6-dev)
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	missing=()
+	for program in php xmlsec1 xmllint cc; do
+		command -v "$program" >/dev/null || missing+=("$program")
+	done
+	[[ -d /usr/share/simplesamlphp ]] || missing+=("SimpleSAMLphp 1.19 in /usr/share/simplesamlphp")
+	if ((${#missing[@]} == 0)); then
+		exit 0
+	fi
+	printf 'This is not a Debian system, so install by hand what the tests need here:\n' >&2
+	printf '  %s\n' "${missing[@]}" >&2
+	exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+	exit 0
+fi
+
+sudo=()
+if ((EUID != 0)); then
+	command -v sudo >/dev/null || {
+		echo "The tests need packages; as root, run: apt-get install ${missing[*]}" >&2
+		exit 1
+	}
+	sudo=(sudo)
+fi
+
+echo "Installing the packages that the tests need: ${missing[*]}"
+start=$SECONDS
+log=$(mktemp)
+# SimpleSAMLphp depends on a web server, which must not start on this machine:
+# the tests run PHP's own on a loopback port.
+policy=/usr/sbin/policy-rc.d
+cleanup=(rm -f "$log")
+if [[ ! -e $policy ]]; then
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	"${sudo[@]}" chmod +x "$policy"
+	cleanup=("${sudo[@]}" rm -f "$policy" "$log")
+fi
+trap '"${cleanup[@]}"' EXIT
+apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" >>"$log" 2>&1; }
+if ! { apt update && apt install --no-install-recommends "${missing[@]}"; }; then
+	cat "$log" >&2
+	echo "The packages could not be installed: ${missing[*]}" >&2
+	exit 1
+fi
+echo "Installed in $((SECONDS - start)) s"
