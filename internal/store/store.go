@@ -1,0 +1,110 @@
+// Package store keeps what must outlive a gateway process: the users that were
+// created just in time, the one-time use of assertions and requests, the
+// sessions' groups, and which sessions were ended.
+//
+// Every engine passes the suite in storetest.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrReplayed says that an assertion was used before.
+	ErrReplayed = errors.New("assertion was used before")
+	// ErrRequestAnswered says that the request which an assertion answers was
+	// answered before, by another assertion.
+	ErrRequestAnswered = errors.New("request was answered before")
+	// ErrNotFound says that there is no such user or session.
+	ErrNotFound = errors.New("not found")
+)
+
+// Store is shared by all requests of a gateway; its methods may be called
+// concurrently. Times are kept in UTC with a resolution of a millisecond.
+// Rows that have expired are never returned, and go away by themselves.
+type Store interface {
+	// RecordSignIn does in one transaction what makes a sign-in count: it uses
+	// up the assertion and the request, creates or updates the user, and keeps
+	// the session. Of concurrent calls with one assertion or one request,
+	// exactly one succeeds; the others get ErrReplayed or ErrRequestAnswered.
+	// After an error nothing of the sign-in remains.
+	RecordSignIn(ctx context.Context, s SignIn) (SignInResult, error)
+	// GetUser returns a tenant's user by User.ID, or ErrNotFound.
+	GetUser(ctx context.Context, tenant, id string) (User, error)
+	// GetSession returns a session that was recorded and has not expired, or
+	// ErrNotFound. It says nothing about revocation.
+	GetSession(ctx context.Context, tenant, id string) (Session, error)
+	// RevokeSession ends a session; until is when it would have ended anyway.
+	// The session need not have been recorded, and may be revoked already.
+	RevokeSession(ctx context.Context, id string, until time.Time) error
+	// RevokedSessions returns the sessions that were revoked, each with the
+	// time until which that must be remembered.
+	RevokedSessions(ctx context.Context) (map[string]time.Time, error)
+	// Close releases what the engine holds.
+	Close() error
+}
+
+// SignIn is one verified assertion and what is to be done with it.
+type SignIn struct {
+	Tenant string
+	// IDPEntityID is the issuer: assertion IDs and stable IDs are unique
+	// within it only.
+	IDPEntityID string
+
+	AssertionID string
+	// AssertionExpires is when the assertion is refused for its age anyway.
+	AssertionExpires time.Time
+	RequestID        string
+	// RequestExpires is when an answer to the request is refused anyway.
+	RequestExpires time.Time
+
+	Profile Profile
+	// SessionID and SessionExpires are of the session that begins.
+	SessionID      string
+	SessionExpires time.Time
+}
+
+// Profile is what an assertion says about a user.
+type Profile struct {
+	// StableID identifies the user within tenant and IdP. It alone decides
+	// who somebody is; the e-mail address never does.
+	StableID    string
+	Email       string
+	GivenName   string
+	Surname     string
+	DisplayName string
+	Groups      []string
+}
+
+// SignInResult is what RecordSignIn did.
+type SignInResult struct {
+	User User
+	// Created is true for the first sign-in of User.
+	Created bool
+}
+
+// User is a person of a tenant, as of the last sign-in.
+type User struct {
+	// ID is random and never reused.
+	ID          string
+	Tenant      string
+	IDPEntityID string
+	Profile     Profile
+
+	CreatedAt    time.Time
+	LastSignInAt time.Time
+	// SignIns counts them, the first included.
+	SignIns int64
+}
+
+// Session is what a session's cookie may be too small for.
+type Session struct {
+	ID        string
+	Tenant    string
+	UserID    string
+	Groups    []string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}

@@ -1,0 +1,360 @@
+// Package storetest is what every engine of package store must fulfil.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/store"
+)
+
+// Clock is a clock that tests set. It may be used concurrently.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock returns a clock that shows a fixed time.
+func NewClock() *Clock {
+	return &Clock{now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}
+}
+
+// Now returns the time that the clock shows.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the clock.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Open opens the same database at each call within one test, and an empty one
+// in another test. The suite closes what it opens.
+type Open func(t *testing.T, now func() time.Time) store.Store
+
+// Run runs the suite. For each test, newOpen is called once.
+func Run(t *testing.T, newOpen func(t *testing.T) Open) {
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, s *suite)
+	}{
+		{"first sign-in creates the user, the next updates it", createThenUpdate},
+		{"users are separate by tenant, IdP and stable ID only", separateUsers},
+		{"an assertion is used once until it expires", assertionOnce},
+		{"a request is answered once until it expires", requestOnce},
+		{"a refused sign-in leaves nothing", refusalLeavesNothing},
+		{"100 parallel posts of one assertion sign in once", parallelReplay},
+		{"50 parallel first sign-ins make one user", parallelFirstSignIns},
+		{"sessions keep their groups until they expire", sessions},
+		{"revocations hold until the session's end", revocations},
+		{"everything survives a restart", restart},
+		{"a cancelled context ends a call", cancelled},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &suite{clock: NewClock(), open: newOpen(t)}
+			s.reopen(t)
+			t.Cleanup(func() { _ = s.Close() })
+			test.run(t, s)
+		})
+	}
+}
+
+type suite struct {
+	store.Store
+	clock *Clock
+	open  Open
+}
+
+func (s *suite) reopen(t *testing.T) {
+	t.Helper()
+	if s.Store != nil {
+		if err := s.Close(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+	}
+	s.Store = s.open(t, s.clock.Now)
+}
+
+// signIn returns the n-th sign-in of alice at acme.
+func (s *suite) signIn(n int) store.SignIn {
+	now := s.clock.Now()
+	return store.SignIn{
+		Tenant: "acme", IDPEntityID: "https://idp.example/acme",
+		AssertionID: fmt.Sprintf("assertion-%d", n), AssertionExpires: now.Add(5 * time.Minute),
+		RequestID: fmt.Sprintf("request-%d", n), RequestExpires: now.Add(15 * time.Minute),
+		Profile: store.Profile{
+			StableID: "alice@acme.example", Email: "alice@acme.example",
+			GivenName: "Alice", Surname: "Adams", DisplayName: "Alice Adams",
+			Groups: []string{"staff", "admins"},
+		},
+		SessionID: fmt.Sprintf("session-%d", n), SessionExpires: now.Add(8 * time.Hour),
+	}
+}
+
+func (s *suite) record(t *testing.T, in store.SignIn) store.SignInResult {
+	t.Helper()
+	result, err := s.RecordSignIn(t.Context(), in)
+	if err != nil {
+		t.Fatalf("RecordSignIn: %v", err)
+	}
+	return result
+}
+
+func (s *suite) refuse(t *testing.T, in store.SignIn, want error) {
+	t.Helper()
+	if _, err := s.RecordSignIn(t.Context(), in); !errors.Is(err, want) {
+		t.Fatalf("RecordSignIn: got error %v, want %v", err, want)
+	}
+}
+
+func createThenUpdate(t *testing.T, s *suite) {
+	begin := s.clock.Now()
+	first := s.record(t, s.signIn(1))
+	if !first.Created || first.User.SignIns != 1 || first.User.ID == "" {
+		t.Errorf("first sign-in: %+v", first)
+	}
+	if !first.User.CreatedAt.Equal(begin) || first.User.CreatedAt.Location() != time.UTC {
+		t.Errorf("created at %v, want %v in UTC", first.User.CreatedAt, begin)
+	}
+
+	s.clock.Advance(time.Hour)
+	again := s.signIn(2)
+	again.Profile.Email = "alice.adams@acme.example"
+	again.Profile.Groups = nil
+	second := s.record(t, again)
+	if second.Created || second.User.SignIns != 2 || second.User.ID != first.User.ID {
+		t.Errorf("second sign-in: %+v, first %+v", second, first)
+	}
+
+	user, err := s.GetUser(t.Context(), "acme", first.User.ID)
+	if err != nil {
+		t.Fatalf("GetUser: %v", err)
+	}
+	if user.Profile.Email != "alice.adams@acme.example" || len(user.Profile.Groups) != 0 || user.Profile.Surname != "Adams" {
+		t.Errorf("profile was not updated: %+v", user.Profile)
+	}
+	if !user.CreatedAt.Equal(begin) || !user.LastSignInAt.Equal(begin.Add(time.Hour)) {
+		t.Errorf("times: created %v, last %v", user.CreatedAt, user.LastSignInAt)
+	}
+	if _, err := s.GetUser(t.Context(), "globex", first.User.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another tenant's user: got error %v, want %v", err, store.ErrNotFound)
+	}
+}
+
+func separateUsers(t *testing.T, s *suite) {
+	base := s.record(t, s.signIn(1)).User.ID
+	n := 1
+	for name, change := range map[string]func(*store.SignIn){
+		"tenant":                func(in *store.SignIn) { in.Tenant = "globex" },
+		"IdP":                   func(in *store.SignIn) { in.IDPEntityID = "https://idp.example/other" },
+		"stable ID":             func(in *store.SignIn) { in.Profile.StableID = "bob@acme.example" },
+		"stable ID's case":      func(in *store.SignIn) { in.Profile.StableID = "Alice@acme.example" },
+		"stable ID's last byte": func(in *store.SignIn) { in.Profile.StableID += "\u00a0" },
+	} {
+		n++
+		in := s.signIn(n)
+		change(&in)
+		if got := s.record(t, in); !got.Created || got.User.ID == base {
+			t.Errorf("another %s is the same user", name)
+		}
+	}
+}
+
+func assertionOnce(t *testing.T, s *suite) {
+	s.record(t, s.signIn(1))
+	replay := s.signIn(2)
+	replay.AssertionID = "assertion-1"
+	s.refuse(t, replay, store.ErrReplayed)
+
+	s.clock.Advance(5*time.Minute - time.Millisecond)
+	s.refuse(t, replay, store.ErrReplayed)
+
+	elsewhere := replay
+	elsewhere.Tenant = "globex"
+	s.record(t, elsewhere)
+
+	s.clock.Advance(time.Millisecond)
+	replay.SessionID = "session-3"
+	s.record(t, replay)
+}
+
+func requestOnce(t *testing.T, s *suite) {
+	s.record(t, s.signIn(1))
+	second := s.signIn(2)
+	second.RequestID = "request-1"
+	s.refuse(t, second, store.ErrRequestAnswered)
+
+	s.clock.Advance(15 * time.Minute)
+	s.record(t, second)
+}
+
+func refusalLeavesNothing(t *testing.T, s *suite) {
+	first := s.record(t, s.signIn(1))
+	second := s.signIn(2)
+	second.RequestID = "request-1"
+	second.Profile.Email = "mallory@acme.example"
+	s.refuse(t, second, store.ErrRequestAnswered)
+
+	user, err := s.GetUser(t.Context(), "acme", first.User.ID)
+	if err != nil {
+		t.Fatalf("GetUser: %v", err)
+	}
+	if user.SignIns != 1 || user.Profile.Email != "alice@acme.example" {
+		t.Errorf("the refused sign-in changed the user: %+v", user)
+	}
+	if _, err := s.GetSession(t.Context(), "acme", "session-2"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the refused sign-in left a session: %v", err)
+	}
+	// Its assertion was not used up either.
+	second.RequestID = "request-2"
+	s.record(t, second)
+}
+
+func parallelReplay(t *testing.T, s *suite) {
+	const posts = 100
+	errs := parallel(posts, func(i int) error {
+		in := s.signIn(i)
+		in.AssertionID, in.RequestID = "assertion-one", "request-one"
+		_, err := s.RecordSignIn(t.Context(), in)
+		return err
+	})
+	succeeded := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			succeeded++
+		case !errors.Is(err, store.ErrReplayed):
+			t.Errorf("got error %v, want %v", err, store.ErrReplayed)
+		}
+	}
+	if succeeded != 1 {
+		t.Errorf("%d of %d posts of one assertion succeeded, want 1", succeeded, posts)
+	}
+}
+
+func parallelFirstSignIns(t *testing.T, s *suite) {
+	const signIns = 50
+	results := make([]store.SignInResult, signIns)
+	for _, err := range parallel(signIns, func(i int) (err error) {
+		results[i], err = s.RecordSignIn(t.Context(), s.signIn(i))
+		return err
+	}) {
+		if err != nil {
+			t.Fatalf("RecordSignIn: %v", err)
+		}
+	}
+	created := 0
+	for _, r := range results {
+		if r.Created {
+			created++
+		}
+		if r.User.ID != results[0].User.ID {
+			t.Errorf("two users: %s and %s", r.User.ID, results[0].User.ID)
+		}
+	}
+	if created != 1 {
+		t.Errorf("created %d users, want 1", created)
+	}
+	user, err := s.GetUser(t.Context(), "acme", results[0].User.ID)
+	if err != nil || user.SignIns != signIns {
+		t.Errorf("got %d sign-ins and error %v, want %d", user.SignIns, err, signIns)
+	}
+}
+
+func sessions(t *testing.T, s *suite) {
+	user := s.record(t, s.signIn(1)).User
+	session, err := s.GetSession(t.Context(), "acme", "session-1")
+	if err != nil {
+		t.Fatalf("GetSession: %v", err)
+	}
+	if session.UserID != user.ID || !slices.Equal(session.Groups, []string{"staff", "admins"}) ||
+		!session.ExpiresAt.Equal(s.clock.Now().Add(8*time.Hour)) {
+		t.Errorf("session: %+v", session)
+	}
+	// A later sign-in with other groups leaves this session's alone.
+	other := s.signIn(2)
+	other.Profile.Groups = []string{"guests"}
+	s.record(t, other)
+	if session, err := s.GetSession(t.Context(), "acme", "session-1"); err != nil || len(session.Groups) != 2 {
+		t.Errorf("session after another sign-in: %+v, %v", session, err)
+	}
+	if _, err := s.GetSession(t.Context(), "globex", "session-1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another tenant's session: got error %v, want %v", err, store.ErrNotFound)
+	}
+	s.clock.Advance(8 * time.Hour)
+	if _, err := s.GetSession(t.Context(), "acme", "session-1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("expired session: got error %v, want %v", err, store.ErrNotFound)
+	}
+}
+
+func revocations(t *testing.T, s *suite) {
+	end := s.clock.Now().Add(time.Hour)
+	for _, until := range []time.Time{end, end.Add(-time.Minute)} { // the second must not shorten it
+		if err := s.RevokeSession(t.Context(), "session-1", until); err != nil {
+			t.Fatalf("RevokeSession: %v", err)
+		}
+	}
+	s.clock.Advance(time.Hour - time.Millisecond)
+	revoked, err := s.RevokedSessions(t.Context())
+	if err != nil || len(revoked) != 1 || !revoked["session-1"].Equal(end) {
+		t.Errorf("RevokedSessions: %v, %v", revoked, err)
+	}
+	s.clock.Advance(time.Millisecond)
+	if revoked, err := s.RevokedSessions(t.Context()); err != nil || len(revoked) != 0 {
+		t.Errorf("RevokedSessions after the session's end: %v, %v", revoked, err)
+	}
+}
+
+func restart(t *testing.T, s *suite) {
+	user := s.record(t, s.signIn(1)).User
+	if err := s.RevokeSession(t.Context(), "session-9", s.clock.Now().Add(time.Hour)); err != nil {
+		t.Fatalf("RevokeSession: %v", err)
+	}
+	s.reopen(t)
+
+	s.refuse(t, s.signIn(1), store.ErrReplayed)
+	if got, err := s.GetUser(t.Context(), "acme", user.ID); err != nil || got.Profile.Email != user.Profile.Email {
+		t.Errorf("GetUser: %+v, %v", got, err)
+	}
+	if _, err := s.GetSession(t.Context(), "acme", "session-1"); err != nil {
+		t.Errorf("GetSession: %v", err)
+	}
+	if revoked, err := s.RevokedSessions(t.Context()); err != nil || len(revoked) != 1 {
+		t.Errorf("RevokedSessions: %v, %v", revoked, err)
+	}
+}
+
+func cancelled(t *testing.T, s *suite) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.RecordSignIn(ctx, s.signIn(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
+	}
+	s.record(t, s.signIn(1))
+}
+
+// parallel runs do n times at once and returns the errors.
+func parallel(n int, do func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			errs[i] = do(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
