@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Code is the stable machine name of a refusal. It goes to the audit log, to
@@ -139,4 +141,18 @@ func quote(s string) string {
 		s = s[:limit] + "…"
 	}
 	return strconv.QuoteToASCII(s)
+}
+
+// printable makes free text fit for a log and a page: of at most limit bytes,
+// and without line breaks or invisible characters.
+func printable(s string, limit int) string {
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }

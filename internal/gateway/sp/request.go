@@ -1,8 +1,27 @@
 package sp
 
 import (
+	"bytes"
+	"compress/flate"
 	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
 	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+)
+
+const (
+	postBinding        = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+	maxRelayStateBytes = 80
 )
 
 // AuthnRequest asks the IdP to authenticate the user [SAMLCore 3.4.1]. It says
@@ -36,20 +55,174 @@ type PostForm struct {
 }
 
 // NewRequestID returns a fresh request ID: "id-" and 160 random bits in hex.
-func NewRequestID() string { return "" }
+// It does not start with a digit, which XML forbids and Entra ID refuses.
+func NewRequestID() string {
+	var id [20]byte
+	_, _ = rand.Read(id[:]) // never fails, by its contract
+	return "id-" + hex.EncodeToString(id[:])
+}
 
 // RedirectURL returns the URL that carries r to Destination by the
 // HTTP-Redirect binding [SAMLBindings 3.4.4]. A query that Destination already
-// has is kept. With a signer, which must hold an RSA key, the query is signed
-// by RSA-SHA256. The relayState must be of 80 bytes at most.
+// has is kept. With a signer (nil for none), which must hold an RSA key, the
+// query is signed by RSA-SHA256. The relayState must be of 80 bytes at most.
 func (r AuthnRequest) RedirectURL(relayState string, signer crypto.Signer) (string, error) {
-	return "", nil
+	if err := r.check(relayState); err != nil {
+		return "", err
+	}
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.DefaultCompression)
+	if err != nil {
+		return "", fmt.Errorf("deflate the request: %w", err)
+	}
+	_, err = w.Write(r.document(""))
+	if err := errors.Join(err, w.Close()); err != nil {
+		return "", fmt.Errorf("deflate the request: %w", err)
+	}
+
+	// The signature is over these very octets, in this order
+	// [SAMLBindings 3.4.4.1].
+	query := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	if relayState != "" {
+		query += "&RelayState=" + url.QueryEscape(relayState)
+	}
+	if signer != nil {
+		query += "&SigAlg=" + url.QueryEscape(rsaSHA256)
+		signature, err := signRSASHA256(signer, []byte(query))
+		if err != nil {
+			return "", err
+		}
+		query += "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature))
+	}
+	separator := "?"
+	if strings.Contains(r.Destination, "?") {
+		separator = "&"
+	}
+	return r.Destination + separator + query, nil
 }
 
 // PostForm returns the form that carries r to Destination by the HTTP-POST
-// binding [SAMLBindings 3.5.4]. With a signer, which must hold an RSA key, the
-// request carries an enveloped RSA-SHA256 signature. The relayState must be of
-// 80 bytes at most.
+// binding [SAMLBindings 3.5.4]. With a signer (nil for none), which must hold
+// an RSA key, the request carries an enveloped RSA-SHA256 signature. The
+// relayState must be of 80 bytes at most.
 func (r AuthnRequest) PostForm(relayState string, signer crypto.Signer) (PostForm, error) {
-	return PostForm{}, nil
+	if err := r.check(relayState); err != nil {
+		return PostForm{}, err
+	}
+	document := r.document("")
+	if signer != nil {
+		signature, err := envelopedSignature(document, r.ID, signer)
+		if err != nil {
+			return PostForm{}, err
+		}
+		document = r.document(signature)
+	}
+	return PostForm{
+		Action:      r.Destination,
+		SAMLRequest: base64.StdEncoding.EncodeToString(document),
+		RelayState:  relayState,
+	}, nil
+}
+
+func (r AuthnRequest) check(relayState string) error {
+	switch {
+	case r.ID == "" || r.Issuer == "" || r.ACSURL == "" || r.IssueInstant.IsZero():
+		return errors.New("incomplete authentication request")
+	case len(relayState) > maxRelayStateBytes:
+		return fmt.Errorf("relay state of %d bytes, more than the %d that SAML allows", len(relayState), maxRelayStateBytes)
+	}
+	destination, err := url.Parse(r.Destination)
+	if err != nil {
+		return fmt.Errorf("parse the SSO URL: %w", err)
+	}
+	if destination.Scheme != "https" && destination.Scheme != "http" || destination.Host == "" || destination.Fragment != "" {
+		return fmt.Errorf("SSO URL %q is not an absolute http or https URL without fragment", r.Destination)
+	}
+	return nil
+}
+
+// document writes the request, with signature, if any, where the schema wants
+// it.
+func (r AuthnRequest) document(signature string) []byte {
+	var b bytes.Buffer
+	b.WriteString(`<samlp:AuthnRequest xmlns:samlp="` + nsProtocol + `" xmlns:saml="` + nsAssertion + `" Version="2.0"`)
+	attribute := func(name, value string) {
+		b.WriteString(" " + name + `="`)
+		escape(&b, value)
+		b.WriteString(`"`)
+	}
+	attribute("ID", r.ID)
+	attribute("IssueInstant", stamp(r.IssueInstant))
+	attribute("Destination", r.Destination)
+	attribute("AssertionConsumerServiceURL", r.ACSURL)
+	attribute("ProtocolBinding", postBinding)
+	if r.ForceAuthn {
+		attribute("ForceAuthn", "true")
+	}
+	b.WriteString("><saml:Issuer>")
+	escape(&b, r.Issuer)
+	b.WriteString("</saml:Issuer>" + signature)
+	if r.NameIDFormat != "" {
+		b.WriteString("<samlp:NameIDPolicy")
+		attribute("Format", r.NameIDFormat)
+		attribute("AllowCreate", "true")
+		b.WriteString("/>")
+	}
+	if len(r.RequestedAuthnContext) > 0 {
+		b.WriteString(`<samlp:RequestedAuthnContext Comparison="exact">`)
+		for _, class := range r.RequestedAuthnContext {
+			b.WriteString("<saml:AuthnContextClassRef>")
+			escape(&b, class)
+			b.WriteString("</saml:AuthnContextClassRef>")
+		}
+		b.WriteString("</samlp:RequestedAuthnContext>")
+	}
+	b.WriteString("</samlp:AuthnRequest>")
+	return b.Bytes()
+}
+
+func escape(b *bytes.Buffer, s string) {
+	_ = xml.EscapeText(b, []byte(s)) // a bytes.Buffer returns no error
+}
+
+// envelopedSignature signs the document, whose root has that ID.
+func envelopedSignature(document []byte, id string, signer crypto.Signer) (string, error) {
+	root, err := xmltree.Parse(document)
+	if err != nil {
+		return "", fmt.Errorf("parse the request to be signed: %w", err)
+	}
+	digest := sha256.Sum256(root.Canonicalize(nil, nil, nil))
+
+	var reference bytes.Buffer
+	escape(&reference, "#"+id)
+	signedInfo := `<ds:SignedInfo xmlns:ds="` + nsSignature + `">` +
+		`<ds:CanonicalizationMethod Algorithm="` + exclusiveC14N + `"/>` +
+		`<ds:SignatureMethod Algorithm="` + rsaSHA256 + `"/>` +
+		`<ds:Reference URI="` + reference.String() + `"><ds:Transforms>` +
+		`<ds:Transform Algorithm="` + envelopedTransform + `"/>` +
+		`<ds:Transform Algorithm="` + exclusiveC14N + `"/></ds:Transforms>` +
+		`<ds:DigestMethod Algorithm="` + digestSHA256 + `"/>` +
+		`<ds:DigestValue>` + base64.StdEncoding.EncodeToString(digest[:]) + `</ds:DigestValue>` +
+		`</ds:Reference></ds:SignedInfo>`
+	if root, err = xmltree.Parse([]byte(signedInfo)); err != nil {
+		return "", fmt.Errorf("parse SignedInfo: %w", err)
+	}
+	value, err := signRSASHA256(signer, root.Canonicalize(nil, nil, nil))
+	if err != nil {
+		return "", err
+	}
+	return `<ds:Signature xmlns:ds="` + nsSignature + `">` + signedInfo +
+		`<ds:SignatureValue>` + base64.StdEncoding.EncodeToString(value) + `</ds:SignatureValue></ds:Signature>`, nil
+}
+
+func signRSASHA256(signer crypto.Signer, message []byte) ([]byte, error) {
+	if _, ok := signer.Public().(*rsa.PublicKey); !ok {
+		return nil, fmt.Errorf("requests are signed by RSA keys only, not by %T", signer.Public())
+	}
+	hash := sha256.Sum256(message)
+	signature, err := signer.Sign(rand.Reader, hash[:], crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("sign the request: %w", err)
+	}
+	return signature, nil
 }

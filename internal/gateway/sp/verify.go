@@ -7,15 +7,38 @@ package sp
 import (
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
+
+	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
 )
 
 // MaxResponseBytes is the size of the largest Response taken, decoded.
-const MaxResponseBytes = 256 << 10
+const MaxResponseBytes = xmltree.MaxBytes
 
 // DefaultClockSkew is the skew that callers give to Expectations unless the
 // tenant says otherwise.
 const DefaultClockSkew = 180 * time.Second
+
+// MaxAge is how old a Response and its assertion may be, by their
+// IssueInstant, skew added. The IdP issues them when the user is done, however
+// long that took, so they only travel through the browser.
+const MaxAge = 5 * time.Minute
+
+const (
+	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
+	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
+
+	statusSuccess = "urn:oasis:names:tc:SAML:2.0:status:Success"
+	bearerMethod  = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	entityFormat  = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
+
+	maxNameIDBytes = 1024
+)
 
 // Expectations is what a Response has to fit. All of it comes from the
 // tenant's configuration and from the browser's own pending requests, never
@@ -54,8 +77,9 @@ type Assertion struct {
 	NameID       NameID
 
 	IssueInstant time.Time
-	// NotOnOrAfter is when Verify starts to refuse this assertion, skew
-	// included: a replay store must remember ID until then.
+	// NotOnOrAfter is from when on Verify refuses this assertion, skew
+	// included: a replay store must remember ID until then. It is never more
+	// than MaxAge and twice the skew away.
 	NotOnOrAfter time.Time
 
 	SessionIndex string
@@ -95,12 +119,617 @@ type Attribute struct {
 // [SAMLBindings 3.5.4]. Line breaks within the base64 text are tolerated. The
 // error is an *Error.
 func DecodeResponse(form string) ([]byte, error) {
-	return nil, refuse(CodeInternal, "not there yet")
+	// The decoder skips line breaks, so they count for the first limit only.
+	if len(form) > 2*MaxResponseBytes {
+		return nil, refuse(CodeTooLarge, "form value of %d bytes", len(form))
+	}
+	response, err := base64.StdEncoding.Strict().DecodeString(form)
+	switch {
+	case err != nil || len(response) == 0:
+		return nil, refuse(CodeEncodingInvalid, "SAMLResponse is not base64")
+	case len(response) > MaxResponseBytes:
+		return nil, refuse(CodeTooLarge, "response of %d bytes", len(response))
+	}
+	return response, nil
 }
 
 // Verify checks a Response (decoded XML) against want and returns what it
 // says. The error is an *Error. It never panics, and its cost is bounded for
 // any input.
-func Verify(response []byte, want Expectations) (*Assertion, error) {
-	return nil, refuse(CodeInternal, "not there yet")
+func Verify(response []byte, want Expectations) (assertion *Assertion, err error) {
+	defer func() {
+		if recover() != nil {
+			assertion, err = nil, refuse(CodeInternal, "panic while verifying")
+		}
+	}()
+	if want.EntityID == "" || want.ACSURL == "" || want.IDPEntityID == "" {
+		return nil, refuse(CodeInternal, "incomplete expectations")
+	}
+	if len(want.SigningCertificates) == 0 {
+		return nil, refuse(CodeNoTrustedCertificate, "the IdP has no usable signing certificate")
+	}
+	return verifier{want}.response(response)
 }
+
+// errDecryption is the answer to every encrypted assertion that nobody
+// vouches for. Whoever knows the SP's certificate can send such ones, and an
+// answer that told damaged padding from damaged XML from a damaged signature
+// would let him decrypt what he has intercepted [XMLEnc 6.1].
+var errDecryption = refuse(CodeDecryptionFailed, "the encrypted assertion cannot be used: "+
+	"it may be for another key, by an algorithm that is not allowed, damaged, or not properly signed")
+
+// tellable are the exceptions: they need a content that decrypted intact.
+var tellable = map[Code]bool{
+	CodeUnknownSigningKey:      true,
+	CodeSigningKeyWeak:         true,
+	CodeCertificateExpired:     true,
+	CodeCertificateNotYetValid: true,
+}
+
+// verifier holds what the steps of one verification compare with.
+type verifier struct{ want Expectations }
+
+// response is the order of the checks: is it a Response, has the IdP answered
+// with success, does it hold one assertion, who signed the Response, is it
+// for us, who signed the assertion, and what does that say. Until a signature
+// is verified nothing read here does more than refuse.
+func (v verifier) response(document []byte) (*Assertion, error) {
+	response, err := xmltree.Parse(document)
+	if err != nil {
+		return nil, parseRefusal(err)
+	}
+	if !response.Is(nsProtocol, "Response") {
+		return nil, refuse(CodeStructureInvalid, "root element is %s, not a SAML 2.0 Response", quote(response.Local))
+	}
+	if err := checkShape(response, responseShape); err != nil {
+		return nil, err
+	}
+	responseID, err := identity(response)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStatus(response); err != nil {
+		return nil, err
+	}
+	body, err := singleAssertion(response)
+	if err != nil {
+		return nil, err
+	}
+	encrypted := body.Local == "EncryptedAssertion"
+
+	signer, err := v.signer(response)
+	if err != nil {
+		return nil, err
+	}
+	signed := signer != nil
+	if !signed && !encrypted && only(body, nsSignature, "Signature") == nil {
+		return nil, refuse(CodeSignatureMissing, "neither the Response nor the assertion is signed")
+	}
+	request, err := v.checkResponse(response, signed)
+	if err != nil {
+		return nil, err
+	}
+
+	if encrypted {
+		if body, err = v.open(body); err != nil {
+			return nil, errDecryption
+		}
+	}
+	own, err := v.signer(body)
+	switch {
+	case err != nil && encrypted && !signed && !tellable[CodeOf(err)]:
+		return nil, errDecryption
+	case err != nil:
+		return nil, err
+	case own == nil && signer == nil:
+		return nil, errDecryption // it was encrypted, or it would not have come so far
+	case own != nil:
+		signer = own
+	}
+	assertion, err := v.assertion(body, request)
+	if err != nil {
+		return nil, err
+	}
+	assertion.ResponseID = responseID
+	assertion.SigningCertificate = signer
+	return assertion, nil
+}
+
+// checkStatus refuses every Status but Success.
+func checkStatus(response *xmltree.Element) error {
+	status := only(response, nsProtocol, "Status")
+	if status == nil {
+		return refuse(CodeStructureInvalid, "Response without Status")
+	}
+	code := only(status, nsProtocol, "StatusCode")
+	if code == nil {
+		return refuse(CodeStructureInvalid, "Status without StatusCode")
+	}
+	if value, _ := code.Attribute("Value"); value == statusSuccess {
+		return nil
+	}
+	refusal := refuse(CodeStatusNotSuccess, "the IdP answered with an error")
+	const maxCodes, maxCodeBytes, maxMessageBytes = 4, 200, 500
+	for code != nil && len(refusal.StatusCodes) < maxCodes {
+		value, _ := code.Attribute("Value")
+		refusal.StatusCodes = append(refusal.StatusCodes, printable(value, maxCodeBytes))
+		code = only(code, nsProtocol, "StatusCode")
+	}
+	if message := only(status, nsProtocol, "StatusMessage"); message != nil {
+		refusal.StatusMessage = printable(message.DeepText(), maxMessageBytes)
+	}
+	return refusal
+}
+
+// singleAssertion returns the one Assertion or EncryptedAssertion of the
+// Response. There must be none elsewhere, and no Signature but as a child of
+// the Response or of the Assertion, whatever extension may hide it.
+func singleAssertion(response *xmltree.Element) (*xmltree.Element, error) {
+	var found *xmltree.Element
+	count := 0
+	for e := range response.All() {
+		if e.Is(nsAssertion, "Assertion") || e.Is(nsAssertion, "EncryptedAssertion") {
+			count++
+			found = e
+		}
+	}
+	if count != 1 || found.Parent != response {
+		return nil, refuse(CodeAssertionCount, "the Response must hold exactly one assertion; found %d", count)
+	}
+	for e := range response.All() {
+		if e.Is(nsSignature, "Signature") && e.Parent != response && (e.Parent != found || found.Local != "Assertion") {
+			return nil, refuse(CodeSignatureStructure, "Signature at an unexpected place")
+		}
+	}
+	return found, nil
+}
+
+// open decrypts an EncryptedAssertion, of which the same holds as of the
+// Response: no assertion nor Signature at an unexpected place.
+func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
+	assertion, err := decryptAssertion(encrypted, v.want.DecryptionKeys)
+	if err != nil {
+		return nil, err
+	}
+	for e := range assertion.All() {
+		nested := e != assertion && (e.Is(nsAssertion, "Assertion") || e.Is(nsAssertion, "EncryptedAssertion"))
+		if nested || e.Is(nsSignature, "Signature") && e.Parent != assertion {
+			return nil, errDecrypt
+		}
+	}
+	return assertion, nil
+}
+
+// signer verifies the signature of a Response or Assertion and returns whose
+// it is, nil when there is none.
+func (v verifier) signer(signed *xmltree.Element) (*x509.Certificate, error) {
+	var element *xmltree.Element
+	for e := range signed.Named(nsSignature, "Signature") {
+		if element != nil {
+			return nil, refuse(CodeSignatureStructure, "%s has more than one Signature", signed.Local)
+		}
+		element = e
+	}
+	if element == nil {
+		return nil, nil
+	}
+	s, err := readSignature(element, signed)
+	if err != nil {
+		return nil, err
+	}
+	return s.trustedBy(v.want.SigningCertificates, v.want.Now)
+}
+
+// checkResponse checks the outer message [SAMLBindings 3.5.5.2, SAMLProf
+// 4.1.4.2] and returns the request that it answers.
+func (v verifier) checkResponse(response *xmltree.Element, signed bool) (request string, err error) {
+	destination, ok := response.Attribute("Destination")
+	switch {
+	case !ok && signed:
+		return "", refuse(CodeDestinationMissing, "signed Response without Destination")
+	case ok && destination != v.want.ACSURL:
+		return "", refuse(CodeDestinationMismatch, "Destination is %s, expected %s", quote(destination), quote(v.want.ACSURL))
+	}
+	if only(response, nsAssertion, "Issuer") != nil {
+		if err := v.checkIssuer(response); err != nil {
+			return "", err
+		}
+	}
+	if _, err := v.issueInstant(response); err != nil {
+		return "", err
+	}
+	request, ok = response.Attribute("InResponseTo")
+	switch {
+	case !ok || request == "":
+		return "", refuse(CodeUnsolicited, "the Response answers no request")
+	case len(v.want.RequestIDs) == 0:
+		return "", refuse(CodeUnsolicited, "the browser has no outstanding request")
+	case !slices.Contains(v.want.RequestIDs, request):
+		return "", refuse(CodeInResponseToMismatch, "InResponseTo is %s, which this browser did not request", quote(request))
+	}
+	return request, nil
+}
+
+func (v verifier) checkIssuer(e *xmltree.Element) error {
+	issuer := only(e, nsAssertion, "Issuer")
+	if issuer == nil {
+		return refuse(CodeIssuerMismatch, "%s without Issuer", e.Local)
+	}
+	name, ok := issuer.Text()
+	if !ok || name != v.want.IDPEntityID {
+		return refuse(CodeIssuerMismatch, "Issuer of the %s is %s, expected %s", e.Local, quote(name), quote(v.want.IDPEntityID))
+	}
+	if format, ok := issuer.Attribute("Format"); ok && format != entityFormat {
+		return refuse(CodeIssuerMismatch, "Issuer of the %s has the format %s", e.Local, quote(format))
+	}
+	return nil
+}
+
+func (v verifier) issueInstant(e *xmltree.Element) (time.Time, error) {
+	instant, err := timeAttribute(e, "IssueInstant")
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case instant.IsZero():
+		return time.Time{}, refuse(CodeIssueInstantInvalid, "%s without IssueInstant", e.Local)
+	case v.future(instant):
+		return time.Time{}, refuse(CodeIssueInstantInvalid, "%s issued in the future, at %s", e.Local, stamp(instant))
+	case v.past(instant.Add(MaxAge)):
+		return time.Time{}, refuse(CodeIssueInstantInvalid, "%s issued too long ago, at %s", e.Local, stamp(instant))
+	}
+	return instant, nil
+}
+
+// assertion checks an Assertion that a verified signature covers, and reads
+// it.
+func (v verifier) assertion(e *xmltree.Element, request string) (*Assertion, error) {
+	if err := checkShape(e, assertionShape); err != nil {
+		return nil, err
+	}
+	id, err := identity(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkIssuer(e); err != nil {
+		return nil, err
+	}
+	a := &Assertion{ID: id, InResponseTo: request, Issuer: v.want.IDPEntityID}
+	if a.IssueInstant, err = v.issueInstant(e); err != nil {
+		return nil, err
+	}
+	a.NotOnOrAfter = a.IssueInstant.Add(MaxAge)
+	end, err := v.checkConditions(e)
+	if err != nil {
+		return nil, err
+	}
+	if !end.IsZero() && end.Before(a.NotOnOrAfter) {
+		a.NotOnOrAfter = end
+	}
+	a.NotOnOrAfter = a.NotOnOrAfter.Add(v.want.ClockSkew)
+
+	subject := only(e, nsAssertion, "Subject")
+	if subject == nil {
+		return nil, refuse(CodeSubjectMissing, "assertion without Subject")
+	}
+	if err := checkShape(subject, subjectShape); err != nil {
+		return nil, err
+	}
+	if a.NameID, err = nameID(subject); err != nil {
+		return nil, err
+	}
+	if err := v.checkConfirmations(subject, request); err != nil {
+		return nil, err
+	}
+	if err := v.authnStatements(a, e); err != nil {
+		return nil, err
+	}
+	a.Attributes, err = attributes(e)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// checkConditions is [SAMLCore 2.5.1]. It returns NotOnOrAfter, zero when
+// there is none.
+func (v verifier) checkConditions(assertion *xmltree.Element) (time.Time, error) {
+	conditions := only(assertion, nsAssertion, "Conditions")
+	if conditions == nil {
+		return time.Time{}, refuse(CodeConditionsMissing, "assertion without Conditions")
+	}
+	start, err := timeAttribute(conditions, "NotBefore")
+	if err != nil {
+		return time.Time{}, err
+	}
+	end, err := timeAttribute(conditions, "NotOnOrAfter")
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch {
+	case v.future(start):
+		return time.Time{}, refuse(CodeNotYetValid, "the assertion is valid from %s, now it is %s", stamp(start), stamp(v.want.Now))
+	case v.past(end):
+		return time.Time{}, refuse(CodeExpired, "the assertion was valid until %s, now it is %s", stamp(end), stamp(v.want.Now))
+	}
+	restricted := false
+	for condition := range conditions.Children() {
+		switch {
+		case condition.Is(nsAssertion, "AudienceRestriction"):
+			restricted = true
+			if err := v.checkAudience(condition); err != nil {
+				return time.Time{}, err
+			}
+		case condition.Is(nsAssertion, "OneTimeUse"), condition.Is(nsAssertion, "ProxyRestriction"):
+			// We use each assertion once, and issue none.
+		default:
+			return time.Time{}, refuse(CodeConditionUnknown, "the assertion has a condition %s", quote(condition.Local))
+		}
+	}
+	if !restricted {
+		return time.Time{}, refuse(CodeAudienceMissing, "the assertion is for anybody; expected the audience %s", quote(v.want.EntityID))
+	}
+	return end, nil
+}
+
+// checkAudience is [SAMLCore 2.5.1.4]: we must be one of the audiences of each
+// restriction.
+func (v verifier) checkAudience(restriction *xmltree.Element) error {
+	audience := ""
+	for e := range restriction.Children() {
+		text, ok := e.Text()
+		if ok && e.Is(nsAssertion, "Audience") && text == v.want.EntityID {
+			return nil
+		}
+		audience = text
+	}
+	return refuse(CodeAudienceMismatch, "the assertion is for the audience %s, expected %s", quote(audience), quote(v.want.EntityID))
+}
+
+// checkConfirmations wants one bearer confirmation that holds. The refusal is
+// that of the last one that does not.
+func (v verifier) checkConfirmations(subject *xmltree.Element, request string) error {
+	var err error = refuse(CodeConfirmationMissing, "Subject without bearer confirmation")
+	for confirmation := range subject.Named(nsAssertion, "SubjectConfirmation") {
+		if method, _ := confirmation.Attribute("Method"); method != bearerMethod {
+			continue
+		}
+		if err = v.checkBearer(confirmation, request); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// checkBearer is [SAMLProf 4.1.4.2, 4.1.4.3].
+func (v verifier) checkBearer(confirmation *xmltree.Element, request string) error {
+	data := only(confirmation, nsAssertion, "SubjectConfirmationData")
+	if data == nil {
+		return refuse(CodeConfirmationMissing, "bearer confirmation without SubjectConfirmationData")
+	}
+	if recipient, _ := data.Attribute("Recipient"); recipient != v.want.ACSURL {
+		return refuse(CodeRecipientMismatch, "Recipient is %s, expected %s", quote(recipient), quote(v.want.ACSURL))
+	}
+	if answered, _ := data.Attribute("InResponseTo"); answered != request {
+		return refuse(CodeConfirmationInResponseTo, "the assertion answers the request %s, the Response %s", quote(answered), quote(request))
+	}
+	start, err := timeAttribute(data, "NotBefore")
+	if err != nil {
+		return err
+	}
+	end, err := timeAttribute(data, "NotOnOrAfter")
+	if err != nil {
+		return err
+	}
+	switch {
+	case end.IsZero():
+		return refuse(CodeConfirmationExpired, "bearer confirmation without NotOnOrAfter")
+	case v.past(end):
+		return refuse(CodeConfirmationExpired, "the bearer confirmation was valid until %s, now it is %s", stamp(end), stamp(v.want.Now))
+	case v.future(start):
+		return refuse(CodeConfirmationNotYetValid, "the bearer confirmation is valid from %s, now it is %s", stamp(start), stamp(v.want.Now))
+	}
+	return nil
+}
+
+// authnStatements reads the first AuthnStatement [SAMLCore 2.7.2] into a, and
+// the earliest SessionNotOnOrAfter of all.
+func (v verifier) authnStatements(a *Assertion, assertion *xmltree.Element) error {
+	first := true
+	for statement := range assertion.Named(nsAssertion, "AuthnStatement") {
+		instant, err := timeAttribute(statement, "AuthnInstant")
+		if err != nil {
+			return err
+		}
+		if instant.IsZero() || v.future(instant) {
+			return refuse(CodeAuthnStatementInvalid, "AuthnStatement without AuthnInstant, or with one in the future")
+		}
+		end, err := timeAttribute(statement, "SessionNotOnOrAfter")
+		if err != nil {
+			return err
+		}
+		if v.past(end) {
+			return refuse(CodeSessionExpired, "the session at the IdP ended at %s", stamp(end))
+		}
+		if !end.IsZero() && (a.SessionNotOnOrAfter.IsZero() || end.Before(a.SessionNotOnOrAfter)) {
+			a.SessionNotOnOrAfter = end
+		}
+		if !first {
+			continue
+		}
+		first = false
+		a.AuthnInstant = instant
+		a.SessionIndex, _ = statement.Attribute("SessionIndex")
+		if context := only(statement, nsAssertion, "AuthnContext"); context != nil {
+			if class := only(context, nsAssertion, "AuthnContextClassRef"); class != nil {
+				a.AuthnContextClassRef, _ = class.Text()
+			}
+		}
+	}
+	if first {
+		return refuse(CodeAuthnStatementMissing, "assertion without AuthnStatement")
+	}
+	return nil
+}
+
+func nameID(subject *xmltree.Element) (NameID, error) {
+	e := only(subject, nsAssertion, "NameID")
+	if e == nil {
+		return NameID{}, refuse(CodeNameIDMissing, "Subject without NameID")
+	}
+	value, ok := e.Text()
+	switch {
+	case strings.TrimSpace(value) == "":
+		return NameID{}, refuse(CodeNameIDMissing, "empty NameID")
+	case !ok || len(value) > maxNameIDBytes || value != strings.TrimSpace(value) || strings.ContainsFunc(value, invisible):
+		// Two users must not look like one.
+		return NameID{}, refuse(CodeNameIDInvalid, "NameID of %d bytes with inner elements, surrounding white space or invisible characters", len(value))
+	}
+	id := NameID{Value: value}
+	id.Format, _ = e.Attribute("Format")
+	id.NameQualifier, _ = e.Attribute("NameQualifier")
+	id.SPNameQualifier, _ = e.Attribute("SPNameQualifier")
+	id.SPProvidedID, _ = e.Attribute("SPProvidedID")
+	return id, nil
+}
+
+// attributes reads all AttributeStatements. An EncryptedAttribute is not
+// opened.
+func attributes(assertion *xmltree.Element) ([]Attribute, error) {
+	var all []Attribute
+	for statement := range assertion.Named(nsAssertion, "AttributeStatement") {
+		for e := range statement.Named(nsAssertion, "Attribute") {
+			var a Attribute
+			a.Name, _ = e.Attribute("Name")
+			if a.Name == "" {
+				return nil, refuse(CodeStructureInvalid, "Attribute without Name")
+			}
+			a.NameFormat, _ = e.Attribute("NameFormat")
+			a.FriendlyName, _ = e.Attribute("FriendlyName")
+			for value := range e.Named(nsAssertion, "AttributeValue") {
+				a.Values = append(a.Values, attributeValue(value))
+			}
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+// attributeValue is the text as sent. Of a structured value, such as the
+// NameID within an eduPersonTargetedID, it is the text inside, trimmed.
+func attributeValue(e *xmltree.Element) string {
+	if text, ok := e.Text(); ok {
+		return text
+	}
+	return strings.TrimSpace(e.DeepText())
+}
+
+// future tells whether t has not come yet, whatever the skew.
+func (v verifier) future(t time.Time) bool {
+	return t.After(v.want.Now.Add(v.want.ClockSkew))
+}
+
+// past tells whether t, when set, has come, whatever the skew.
+func (v verifier) past(t time.Time) bool {
+	return !t.IsZero() && !v.want.Now.Add(-v.want.ClockSkew).Before(t)
+}
+
+// timeAttribute returns zero when the attribute is absent. SAML's times are in
+// UTC [SAMLCore 1.3.3]; an explicit offset is taken as well.
+func timeAttribute(e *xmltree.Element, name string) (time.Time, error) {
+	value, ok := e.Attribute(name)
+	if !ok {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, value)
+	if err != nil || t.IsZero() {
+		return time.Time{}, refuse(CodeStructureInvalid, "%s of %s is no time: %s", name, e.Local, quote(value))
+	}
+	return t.UTC(), nil
+}
+
+// identity checks Version and returns ID, of a Response or an Assertion.
+func identity(e *xmltree.Element) (string, error) {
+	const maxIDBytes = 256
+	if version, _ := e.Attribute("Version"); version != "2.0" {
+		return "", refuse(CodeStructureInvalid, "%s of version %s", e.Local, quote(version))
+	}
+	id, _ := e.Attribute("ID")
+	if id == "" || len(id) > maxIDBytes {
+		return "", refuse(CodeStructureInvalid, "%s without ID, or with one of more than %d bytes", e.Local, maxIDBytes)
+	}
+	return id, nil
+}
+
+// shape lists the children that an element may have.
+type shape []struct {
+	space, local string
+	once         bool
+}
+
+var (
+	responseShape = shape{
+		{nsAssertion, "Issuer", true},
+		{nsSignature, "Signature", true},
+		{nsProtocol, "Extensions", true},
+		{nsProtocol, "Status", true},
+		{nsAssertion, "Assertion", false}, // counted by singleAssertion
+		{nsAssertion, "EncryptedAssertion", false},
+	}
+	assertionShape = shape{
+		{nsAssertion, "Issuer", true},
+		{nsSignature, "Signature", true},
+		{nsAssertion, "Subject", true},
+		{nsAssertion, "Conditions", true},
+		{nsAssertion, "Advice", true},
+		{nsAssertion, "AuthnStatement", false},
+		{nsAssertion, "AttributeStatement", false},
+		{nsAssertion, "AuthzDecisionStatement", false},
+		{nsAssertion, "Statement", false},
+	}
+	subjectShape = shape{
+		{nsAssertion, "NameID", true},
+		{nsAssertion, "SubjectConfirmation", false},
+	}
+)
+
+func checkShape(e *xmltree.Element, allowed shape) error {
+	var seen uint
+	for child := range e.Children() {
+		at := -1
+		for i := range allowed {
+			if child.Is(allowed[i].space, allowed[i].local) {
+				at = i
+				break
+			}
+		}
+		if at < 0 {
+			return refuse(CodeStructureInvalid, "unexpected %s in %s", quote(child.Local), e.Local)
+		}
+		if allowed[at].once && seen&(1<<at) != 0 {
+			return refuse(CodeStructureInvalid, "more than one %s in %s", child.Local, e.Local)
+		}
+		seen |= 1 << at
+	}
+	return nil
+}
+
+func parseRefusal(err error) error {
+	code := CodeXMLMalformed
+	switch {
+	case errors.Is(err, xmltree.ErrTooLarge):
+		code = CodeTooLarge
+	case errors.Is(err, xmltree.ErrLimit):
+		code = CodeXMLLimit
+	case errors.Is(err, xmltree.ErrForbidden):
+		code = CodeXMLForbidden
+	}
+	return refuse(code, "%v", err)
+}
+
+// invisible are control and format characters: NUL, line breaks, zero-width
+// and bidirectional ones.
+func invisible(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
