@@ -1,0 +1,178 @@
+package idpmetadata
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const maxLocation = 2048 // bytes
+
+// Requirements are what metadata is held against.
+type Requirements struct {
+	// EntityID is the one the tenant's spec asks for; it may be empty.
+	EntityID string
+	// PreviousEntityID is the one accepted before, which stays in force while
+	// EntityID is empty; it is empty at the first acceptance.
+	PreviousEntityID string
+	// Now is the time to compare validUntil with.
+	Now time.Time
+}
+
+// Accept reads the document and returns what it says of the IdP if that can
+// be trusted for sign-ins. Endpoints that are not https are left out of the
+// result. Expired certificates are no reason to refuse: whether any is valid
+// changes with time, not with the document. Errors are of type [*Error].
+func Accept(document []byte, requirements Requirements) (*Descriptor, error) {
+	wanted := requirements.EntityID
+	if wanted == "" {
+		wanted = requirements.PreviousEntityID
+	}
+	c, err := read(document, wanted)
+	if err != nil {
+		return nil, err
+	}
+	c.Specified = requirements.EntityID != ""
+	c.Now = requirements.Now
+	if err := check(c, identity); err != nil {
+		return nil, err
+	}
+	if c.Descriptor, err = c.found.descriptor(); err != nil {
+		return nil, err
+	}
+	if err := check(c, fitness); err != nil {
+		return nil, err
+	}
+	accepted := *c.Descriptor
+	accepted.SSO = secureEndpoints(accepted.SSO)
+	accepted.SLO = secureEndpoints(accepted.SLO)
+	return &accepted, nil
+}
+
+// candidate is what the policies judge.
+type candidate struct {
+	Wanted    string // entity ID to pick and pin, or empty
+	Specified bool   // Wanted comes from the spec, not from what was accepted before
+
+	IDPs    int      // entities with an IdP role of any protocol
+	Sample  []string // entity IDs of the first of them
+	Fitting int      // those that fit Wanted
+	found   entity   // the first of those
+
+	Descriptor *Descriptor // of found
+	Now        time.Time
+}
+
+// policy judges one thing. The message says the cause and the next step.
+type policy func(candidate) (reason Reason, message string, violated bool)
+
+var (
+	// identity finds the one IdP in question.
+	identity = []policy{hasIDPRole, matchesEntityID, isUnambiguous, speaksSAML2}
+	// fitness says whether that IdP can be trusted for sign-ins.
+	fitness = []policy{namesOneTenant, hasSecureSignOn, hasSigningCertificate, isNotExpired}
+)
+
+// check returns the first violation.
+func check(c candidate, chain []policy) error {
+	for _, p := range chain {
+		if reason, message, violated := p(c); violated {
+			return fail(reason, nil, "%s", message)
+		}
+	}
+	return nil
+}
+
+func hasIDPRole(c candidate) (Reason, string, bool) {
+	return NoIDPRole, "the metadata describes no IdP, since it has no IDPSSODescriptor; use the metadata of the IdP, not of a service provider", c.IDPs == 0
+}
+
+func matchesEntityID(c candidate) (Reason, string, bool) {
+	others := fmt.Sprintf("%d others, such as %s", c.IDPs, quoteAll(c.Sample))
+	if c.IDPs == 1 {
+		others = quoteAll(c.Sample)
+	}
+	next := "if the IdP was really replaced, set idpEntityID to the new entity ID, else correct the metadata source"
+	if c.Specified {
+		next = "correct idpEntityID or the metadata source"
+	}
+	return EntityIDMismatch, fmt.Sprintf("the metadata does not describe the IdP %s but %s; %s", quote(c.Wanted), others, next), c.Fitting == 0
+}
+
+func isUnambiguous(c candidate) (Reason, string, bool) {
+	if c.Wanted != "" {
+		return AmbiguousEntity, fmt.Sprintf("the metadata describes the IdP %s %d times; have the duplicates removed at its source", quote(c.Wanted), c.Fitting), c.Fitting > 1
+	}
+	return AmbiguousEntity, fmt.Sprintf("the metadata describes %d IdPs, such as %s; set idpEntityID to the one that is meant", c.IDPs, quoteAll(c.Sample)), c.Fitting > 1
+}
+
+func speaksSAML2(c candidate) (Reason, string, bool) {
+	return NoIDPRole, fmt.Sprintf("the IdP %s declares no support for SAML 2.0 in its IDPSSODescriptor; enable SAML 2.0 at the IdP or use its SAML 2.0 metadata", quote(c.found.id)), !c.found.saml2
+}
+
+// namesOneTenant refuses Entra ID's tenant-independent document: a template
+// matches no issuer, or every directory.
+func namesOneTenant(c candidate) (Reason, string, bool) {
+	id := c.Descriptor.EntityID
+	return EntityIDMismatch, fmt.Sprintf("the entity ID %s is a template for every tenant of the IdP; use the app-specific federation metadata URL, which holds the directory ID and ?appid=", quote(id)), strings.ContainsAny(id, "{}")
+}
+
+func hasSecureSignOn(c candidate) (Reason, string, bool) {
+	sso := c.Descriptor.SSO
+	switch {
+	case len(sso) == 0:
+		return InsecureEndpoint, "the IdP has no single sign-on endpoint with the HTTP-Redirect or HTTP-POST binding; enable one of them at the IdP", true
+	case !slices.ContainsFunc(sso, func(e Endpoint) bool { return hasScheme(e.Location, "http") }):
+		return InsecureEndpoint, "no single sign-on endpoint of the IdP has a Location that is a complete https URL; correct the metadata at the IdP", len(secureEndpoints(sso)) == 0
+	}
+	return InsecureEndpoint, "the IdP's single sign-on endpoints are http, not https; serve the IdP over https and publish that in its metadata", len(secureEndpoints(sso)) == 0
+}
+
+func hasSigningCertificate(c candidate) (Reason, string, bool) {
+	d := c.Descriptor
+	if len(d.DroppedCertificates) == 0 {
+		return NoSigningCertificate, "the metadata holds no signing certificate of the IdP in a KeyDescriptor for signing; publish one as X509Certificate", len(d.SigningCertificates) == 0
+	}
+	var problems []string
+	for _, dropped := range d.DroppedCertificates {
+		if !slices.Contains(problems, dropped.Reason) && len(problems) < maxSample {
+			problems = append(problems, dropped.Reason)
+		}
+	}
+	return NoSigningCertificate, fmt.Sprintf("the metadata holds no usable signing certificate of the IdP (%s); publish another one at the IdP", strings.Join(problems, "; ")), len(d.SigningCertificates) == 0
+}
+
+func isNotExpired(c candidate) (Reason, string, bool) {
+	until := c.Descriptor.ValidUntil
+	return Expired, fmt.Sprintf("the metadata was valid until %s; have the IdP publish it anew or provide a newer copy", until.Format(time.RFC3339)), !until.IsZero() && !c.Now.Before(until)
+}
+
+func secureEndpoints(endpoints []Endpoint) []Endpoint {
+	var secure []Endpoint
+	for _, e := range endpoints {
+		if isSecure(e.Location) && (e.ResponseLocation == "" || isSecure(e.ResponseLocation)) {
+			secure = append(secure, e)
+		}
+	}
+	return secure
+}
+
+// isSecure reports whether a browser may be sent to the location: a complete
+// https URL without anything that could break out of a header or a form.
+func isSecure(location string) bool {
+	if len(location) > maxLocation || strings.ContainsFunc(location, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`"<>\`, r)
+	}) {
+		return false
+	}
+	u, err := url.Parse(location)
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && u.Fragment == ""
+}
+
+func hasScheme(location, scheme string) bool {
+	u, err := url.Parse(location)
+	return err == nil && u.Scheme == scheme
+}
