@@ -232,6 +232,9 @@ type IDPStatus struct {
 	// ValidUntil is the document's own end of validity.
 	// +optional
 	ValidUntil *metav1.Time `json:"validUntil,omitempty"`
+	// CacheDuration is how long the document may be kept by its own word.
+	// +optional
+	CacheDuration *metav1.Duration `json:"cacheDuration,omitempty"`
 	// ETag of the last document, for conditional requests.
 	// +optional
 	ETag string `json:"etag,omitempty"`

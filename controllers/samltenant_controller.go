@@ -1,0 +1,216 @@
+// Package controllers has the reconcilers: one for each SAMLTenant, and one
+// for the gateway Deployment that serves them.
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/render"
+)
+
+// FieldOwner is the operator's name as a manager of fields.
+const FieldOwner = "saml-operator"
+
+// customerNameIndex finds tenants by spec.customerName in the cache.
+const customerNameIndex = "spec.customerName"
+
+// concurrency is how many tenants are worked on at once. Most of the time of
+// one is waiting for its identity provider.
+const concurrency = 16
+
+// Fetcher downloads metadata; *idpmetadata.Fetcher is the real one.
+type Fetcher interface {
+	Fetch(context.Context, idpmetadata.Request) (*idpmetadata.Result, error)
+}
+
+// SAMLTenantReconciler brings the Secrets of each tenant to what its spec and
+// its identity provider's metadata say.
+type SAMLTenantReconciler struct {
+	// Client reads from a cache that holds tenants, Secrets with the label
+	// tenantconfig.LabelTenant, and the gateway Deployment.
+	Client client.Client
+	// Uncached reads what the cache leaves out: a Secret without our label.
+	Uncached   client.Reader
+	Recorder   events.EventRecorder
+	Fetcher    Fetcher
+	BaseDomain render.BaseDomain
+	// RefreshInterval is for tenants that set none.
+	RefreshInterval time.Duration
+	// Gateway is the name of the Deployment that serves the tenants; empty
+	// when the operator does not roll one.
+	Gateway string
+	Now     func() time.Time
+}
+
+// +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants/status,verbs=patch
+// +kubebuilder:rbac:groups=core,namespace=system,resources=secrets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,namespace=system,resources=events,verbs=create;patch
+
+// Reconcile works on one tenant and writes its status once, at the end; a new
+// tenant's once more before, with the values to enter at the identity provider.
+func (r *SAMLTenantReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	tenant := &v1alpha1.SAMLTenant{}
+	if err := r.Client.Get(ctx, request.NamespacedName, tenant); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !tenant.DeletionTimestamp.IsZero() {
+		// Owner references clean up.
+		return ctrl.Result{}, nil
+	}
+	s := newScope(tenant, r.Now())
+	if s.isNew() {
+		s.announce(r.BaseDomain)
+		if err := r.patchStatus(ctx, s); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	end := r.run(ctx, s)
+	s.summarise(end)
+	if err := r.patchStatus(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.result(ctx, s, end)
+}
+
+// run works through the phases until one ends the work.
+func (r *SAMLTenantReconciler) run(ctx context.Context, s *scope) outcome {
+	for _, phase := range []func(context.Context, *scope) outcome{
+		r.claim, r.load, r.fetch, r.accept, r.key, r.render, r.apply, r.gateway,
+	} {
+		if end := phase(ctx, s); end.kind != proceed {
+			return end
+		}
+	}
+	return outcome{}
+}
+
+// result turns an outcome into the time of the next run. A periodic refresh,
+// and a retry while the last-known-good serves, must not stand in the way of
+// a tenant that cannot sign in yet.
+func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome) (ctrl.Result, error) {
+	if end.err != nil {
+		log.FromContext(ctx).Info("tenant is held up", "reason", end.reason, "cause", end.err.Error())
+	}
+	switch end.kind {
+	case retry:
+		return ctrl.Result{}, fmt.Errorf("%s: %w", end.reason, end.err)
+	case stalled:
+		return ctrl.Result{RequeueAfter: stalledRecheck, Priority: ptr.To(handler.LowPriority)}, nil
+	}
+	result := ctrl.Result{RequeueAfter: max(time.Second, s.tenant.Status.NextRefreshTime.Sub(s.now))}
+	if s.idp != nil {
+		result.Priority = ptr.To(handler.LowPriority)
+	}
+	return result, nil
+}
+
+// patchStatus writes the status if it differs from what was read, and tells
+// the transitions as Events.
+func (r *SAMLTenantReconciler) patchStatus(ctx context.Context, s *scope) error {
+	if equality.Semantic.DeepEqual(s.before.Status, s.tenant.Status) {
+		return nil
+	}
+	patch := client.MergeFrom(s.before)
+	written := s.tenant.DeepCopy()
+	if err := r.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldOwner)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("patch status: %w", err))
+	}
+	for _, e := range s.takeEvents() {
+		r.Recorder.Eventf(s.tenant, nil, e.kind, e.reason, e.action, "%s", e.note)
+	}
+	s.before = written.DeepCopy()
+	s.tenant = written
+	return nil
+}
+
+// SetupWithManager registers the reconciler and what it watches.
+func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SAMLTenant{}, customerNameIndex, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.SAMLTenant).Spec.CustomerName}
+	}); err != nil {
+		return fmt.Errorf("index tenants by customer name: %w", err)
+	}
+	b := ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.SAMLTenant{}, builder.WithPredicates(predicate.Or(
+			predicate.GenerationChangedPredicate{}, reconcileRequested()))).
+		Owns(&corev1.Secret{}).
+		Watches(&v1alpha1.SAMLTenant{}, handler.EnqueueRequestsFromMapFunc(r.sameCustomerName),
+			builder.WithPredicates(predicate.Funcs{
+				CreateFunc: func(event.CreateEvent) bool { return false },
+				UpdateFunc: func(event.UpdateEvent) bool { return false },
+			})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+	if r.Gateway != "" {
+		b = b.Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.notSynced))
+	}
+	return b.Complete(r)
+}
+
+// reconcileRequested passes a change of the annotation that asks for a fetch.
+func reconcileRequested() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationReconcileRequestedAt] !=
+				e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationReconcileRequestedAt]
+		},
+	}
+}
+
+// sameCustomerName finds those that may take over a name that became free.
+func (r *SAMLTenantReconciler) sameCustomerName(ctx context.Context, o client.Object) []reconcile.Request {
+	tenant := o.(*v1alpha1.SAMLTenant)
+	return r.requests(ctx, tenant.Namespace, func(t *v1alpha1.SAMLTenant) bool { return t.UID != tenant.UID },
+		client.MatchingFields{customerNameIndex: tenant.Spec.CustomerName})
+}
+
+// notSynced finds those that wait for the gateway.
+func (r *SAMLTenantReconciler) notSynced(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetName() != r.Gateway {
+		return nil
+	}
+	return r.requests(ctx, o.GetNamespace(), func(t *v1alpha1.SAMLTenant) bool {
+		c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionGatewaySynced)
+		return c != nil && c.Status != metav1.ConditionTrue
+	})
+}
+
+func (r *SAMLTenantReconciler) requests(ctx context.Context, namespace string, want func(*v1alpha1.SAMLTenant) bool, options ...client.ListOption) []reconcile.Request {
+	list := &v1alpha1.SAMLTenantList{}
+	if err := r.Client.List(ctx, list, append(options, client.InNamespace(namespace))...); err != nil {
+		log.FromContext(ctx).Error(err, "cannot list tenants")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if t := &list.Items[i]; want(t) {
+			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: t.Namespace, Name: t.Name}})
+		}
+	}
+	return requests
+}

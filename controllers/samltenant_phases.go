@@ -1,0 +1,367 @@
+package controllers
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/rollout"
+	"cequence.cloud/saml-operator/internal/spkey"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// claim takes the customer name, which is a host: of two tenants with one
+// name the older keeps it.
+func (r *SAMLTenantReconciler) claim(ctx context.Context, s *scope) outcome {
+	s.announce(r.BaseDomain)
+	list := &v1alpha1.SAMLTenantList{}
+	if err := r.Client.List(ctx, list, client.InNamespace(s.tenant.Namespace),
+		client.MatchingFields{customerNameIndex: s.tenant.Spec.CustomerName}); err != nil {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+			"the tenants with this customer name cannot be listed; the operator tries again", err)
+	}
+	holder := s.tenant
+	for i := range list.Items {
+		if other := &list.Items[i]; other.UID != s.tenant.UID && older(other, holder) {
+			holder = other
+		}
+	}
+	if holder != s.tenant {
+		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonCustomerNameConflict,
+			fmt.Sprintf("customerName %q belongs to the older SAMLTenant %q; delete one of the two, or create this one anew with another customerName", s.tenant.Spec.CustomerName, holder.Name), nil)
+	}
+	return outcome{}
+}
+
+func older(a, b *v1alpha1.SAMLTenant) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Name < b.Name
+}
+
+// load reads the last-known-good back from the Secret: what was accepted
+// before serves until something better is.
+func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
+	secret, err := r.secret(ctx, s.tenant, tenantconfig.ConfigSecretName(s.tenant.Name))
+	if err != nil {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+			"the Secret with the configuration cannot be read; the operator tries again", err)
+	}
+	s.configSecret = secret
+	if secret == nil || !metav1.IsControlledBy(secret, s.tenant) {
+		return outcome{}
+	}
+	idp, err := idpmetadata.Parse(secret.Data[tenantconfig.FileIDPMetadata], "")
+	if err != nil {
+		// Edited by hand: the next fetch repairs it.
+		return outcome{}
+	}
+	// The status vouches for it; or the Secret's own hash does, when the
+	// operator was stopped between writing the one and the other.
+	recorded := s.tenant.Status.IDP
+	switch {
+	case recorded != nil && recorded.Digest == idp.Digest():
+		if recorded.ValidUntil != nil {
+			idp.ValidUntil = recorded.ValidUntil.Time
+		}
+		if recorded.CacheDuration != nil {
+			idp.CacheDuration = recorded.CacheDuration.Duration
+		}
+		s.idp = idp
+	case tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
+		s.idp = idp
+	}
+	return outcome{}
+}
+
+// fetch downloads the metadata when it is due. A failure is noted and ends
+// nothing: an edit of the spec applies while the IdP is down.
+func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
+	if !s.fetchDue() {
+		return outcome{}
+	}
+	status := &s.tenant.Status
+	status.LastHandledReconcileAt = s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
+	request := idpmetadata.Request{URL: s.tenant.Spec.MetadataURL, CABundle: []byte(s.tenant.Spec.MetadataCA)}
+	if s.mayBeUnmodified() {
+		request.ETag, request.LastModified = status.IDP.ETag, status.IDP.LastModified
+	}
+	result, err := r.Fetcher.Fetch(ctx, request)
+	if err != nil {
+		s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionFalse, reasonOr(err, v1alpha1.ReasonConnectFailed), err.Error())
+		s.failedRefresh(r.interval(s))
+		return outcome{}
+	}
+	status.LastFetchTime = &metav1.Time{Time: s.now}
+	if result.NotModified {
+		s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionTrue, v1alpha1.ReasonNotModified, "the identity provider answers; its metadata has not changed")
+		s.succeededRefresh(r.interval(s))
+		return outcome{}
+	}
+	s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the metadata was fetched from "+s.tenant.Spec.MetadataURL)
+	s.fetched = result
+	return outcome{}
+}
+
+// accept judges the document that was fetched. One that is refused never
+// replaces one that was accepted.
+func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
+	if s.fetched != nil {
+		idp, err := idpmetadata.Accept(s.fetched.Document, idpmetadata.Requirements{
+			EntityID: s.tenant.Spec.IDPEntityID, PreviousEntityID: s.pinnedEntityID(), Now: s.now,
+		})
+		if err != nil {
+			s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, reasonOr(err, v1alpha1.ReasonParseFailed), err.Error())
+			s.failedRefresh(r.interval(s))
+		} else {
+			s.takeOver(idp)
+			s.succeededRefresh(r.interval(s))
+		}
+	}
+	if s.idp == nil {
+		// The conditions say why; the next fetch is scheduled.
+		return outcome{kind: wait}
+	}
+	s.describeCertificates()
+	return outcome{}
+}
+
+// key finds the tenant's SP key, or makes one.
+func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
+	name := tenantconfig.KeySecretName(s.tenant.Name)
+	secret, err := r.secret(ctx, s.tenant, name)
+	if err != nil {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the Secret with the SP key cannot be read; the operator tries again", err)
+	}
+	if secret != nil && !metav1.IsControlledBy(secret, s.tenant) {
+		return s.nameConflict(name)
+	}
+	var files tenantconfig.Files
+	if secret != nil {
+		files = secret.Data
+	} else if files, err = newKey(r.BaseDomain.Host(s.tenant.Spec.CustomerName), s.now); err != nil {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid, "no SP key could be made; the operator tries again", err)
+	}
+	s.spCertificate, err = spkey.Certificate(files[tenantconfig.FileKey], files[tenantconfig.FileCertificate])
+	if err != nil {
+		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid,
+			fmt.Sprintf("the Secret %q holds no usable key pair; restore tls.key and tls.crt, or delete the Secret to get a new pair and give the new SP metadata to the identity provider", name), err)
+	}
+	pair := tenantconfig.Files{tenantconfig.FileKey: files[tenantconfig.FileKey], tenantconfig.FileCertificate: files[tenantconfig.FileCertificate]}
+	desired := desiredSecret(s.tenant, name, tenantconfig.LabelKey, pair).WithType(corev1.SecretTypeTLS)
+	return r.applySecret(ctx, s, secret, desired)
+}
+
+func newKey(host string, now time.Time) (tenantconfig.Files, error) {
+	key, certificate, err := spkey.Generate(host, now)
+	if err != nil {
+		return nil, err
+	}
+	return tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}, nil
+}
+
+// render makes the configuration from the spec and the accepted metadata.
+func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
+	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.spCertificate)
+	if err != nil {
+		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)
+	}
+	s.files = files
+	return outcome{}
+}
+
+// apply writes the configuration to its Secret, if it differs.
+func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
+	name := tenantconfig.ConfigSecretName(s.tenant.Name)
+	if s.configSecret != nil && !metav1.IsControlledBy(s.configSecret, s.tenant) {
+		return s.nameConflict(name)
+	}
+	hash := s.files.Hash()
+	desired := desiredSecret(s.tenant, name, tenantconfig.LabelConfig, s.files).
+		WithType(corev1.SecretTypeOpaque).
+		WithAnnotations(map[string]string{tenantconfig.AnnotationConfigHash: hash})
+	if end := r.applySecret(ctx, s, s.configSecret, desired); end.kind != proceed {
+		return end
+	}
+	status := &s.tenant.Status
+	status.SecretRef = &v1alpha1.SecretReference{Name: name}
+	if status.ConfigHash != hash {
+		status.ConfigHash = hash
+		// Read the clock again: what a rollout includes is decided by it.
+		status.ConfigChangeTime = &metav1.MicroTime{Time: r.Now()}
+	}
+	s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonApplied,
+		fmt.Sprintf("the Secrets %q and %q hold the configuration", name, tenantconfig.KeySecretName(s.tenant.Name)))
+	return outcome{}
+}
+
+// gateway tells whether the gateway's pods started from the configuration.
+func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
+	status := &s.tenant.Status
+	if r.Gateway == "" {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionGatewaySynced)
+		return outcome{}
+	}
+	deployment := &appsv1.Deployment{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: r.Gateway}, deployment)
+	switch {
+	case apierrors.IsNotFound(err):
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
+			fmt.Sprintf("there is no Deployment %q in this namespace; install the gateway here, or start the operator with the name of yours (--gateway-deployment)", r.Gateway))
+		return outcome{}
+	case err != nil:
+		return s.fail(retry, v1alpha1.ConditionGatewaySynced, v1alpha1.ReasonRolloutPending, "the gateway Deployment cannot be read; the operator tries again", err)
+	}
+	d := observed(deployment)
+	// Once its pods started from a configuration they have it, whatever
+	// rollouts follow for other tenants.
+	synced := meta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced) &&
+		s.before.Status.ConfigHash == status.ConfigHash
+	switch {
+	case synced || d.Includes(status.ConfigChangeTime.Time) && d.State() == rollout.Complete:
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, "all gateway pods started from this configuration")
+	case d.State() == rollout.Stuck:
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck,
+			fmt.Sprintf("the rollout of Deployment %q does not progress; see kubectl rollout status and its pods", r.Gateway))
+	case d.Includes(status.ConfigChangeTime.Time):
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting")
+	default:
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration")
+	}
+	return outcome{}
+}
+
+func (r *SAMLTenantReconciler) interval(s *scope) time.Duration {
+	if s.tenant.Spec.RefreshInterval != nil {
+		return s.tenant.Spec.RefreshInterval.Duration
+	}
+	return r.RefreshInterval
+}
+
+// secret returns the Secret of that name, or nil. The cache has only those
+// with our label, so before a name is taken for free the API server is asked.
+func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
+	key := client.ObjectKey{Namespace: tenant.Namespace, Name: name}
+	for _, reader := range []client.Reader{r.Client, r.Uncached} {
+		secret := &corev1.Secret{}
+		err := reader.Get(ctx, key, secret)
+		if err == nil {
+			return secret, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("get Secret %s: %w", name, err)
+		}
+	}
+	return nil, nil
+}
+
+func desiredSecret(tenant *v1alpha1.SAMLTenant, name, label string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
+	return applycorev1.Secret(name, tenant.Namespace).
+		WithLabels(map[string]string{label: tenantconfig.LabelTrue, tenantconfig.LabelTenant: tenant.Name}).
+		WithOwnerReferences(applymetav1.OwnerReference().
+			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("SAMLTenant").
+			WithName(tenant.Name).WithUID(tenant.UID).WithController(true)).
+		WithData(files)
+}
+
+// applySecret brings live, which is ours or nil, to desired by server-side
+// apply; nothing is written when nothing differs. A new Secret is applied
+// without force, so that a foreign one which came into being meanwhile is a
+// conflict instead of a prey.
+func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) outcome {
+	if live != nil && sameSecret(live, desired) {
+		return outcome{}
+	}
+	options := []client.ApplyOption{client.FieldOwner(FieldOwner)}
+	if live != nil {
+		options = append(options, client.ForceOwnership)
+	}
+	if err := r.Client.Apply(ctx, desired, options...); err != nil {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+			fmt.Sprintf("the Secret %q cannot be written; the operator tries again", *desired.Name), err)
+	}
+	return outcome{}
+}
+
+func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) bool {
+	has := func(live, desired map[string]string) bool {
+		for k, v := range desired {
+			if live[k] != v {
+				return false
+			}
+		}
+		return true
+	}
+	return has(live.Labels, desired.Labels) && has(live.Annotations, desired.Annotations) &&
+		maps.EqualFunc(live.Data, desired.Data, slices.Equal[[]byte])
+}
+
+// observed takes from a Deployment what decisions about it need.
+func observed(d *appsv1.Deployment) rollout.Deployment {
+	wanted := int32(1)
+	if d.Spec.Replicas != nil {
+		wanted = *d.Spec.Replicas
+	}
+	o := rollout.Deployment{
+		Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
+		Wanted: wanted, Replicas: d.Status.Replicas, Updated: d.Status.UpdatedReplicas, Available: d.Status.AvailableReplicas,
+		FleetHash: d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
+			o.ProgressDeadlineExceeded = true
+		}
+	}
+	if t, err := time.Parse(time.RFC3339Nano, d.Annotations[annotationRolloutStartedAt]); err == nil {
+		o.StartedAt = t
+	}
+	return o
+}
+
+// reasonOr returns the reason that err carries.
+func reasonOr(err error, fallback string) string {
+	if reason := idpmetadata.ReasonOf(err); reason != "" {
+		return string(reason)
+	}
+	return fallback
+}
+
+// certificateChange says in words which certificates came and went.
+func certificateChange(before, after []*x509.Certificate) string {
+	missing := func(from, in []*x509.Certificate) (n []string) {
+		for _, c := range from {
+			if !slices.ContainsFunc(in, c.Equal) {
+				n = append(n, idpmetadata.Fingerprint(c)[:16]+"…")
+			}
+		}
+		return n
+	}
+	var parts []string
+	if added := missing(after, before); len(added) > 0 {
+		parts = append(parts, "added signing certificate "+strings.Join(added, ", "))
+	}
+	if removed := missing(before, after); len(removed) > 0 {
+		parts = append(parts, "removed signing certificate "+strings.Join(removed, ", "))
+	}
+	if len(parts) == 0 {
+		return "endpoints or formats differ"
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,285 @@
+package controllers
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/conditions"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// expiringSoon is how long before its end a certificate is worth a word:
+// Entra ID begins to mail at 60 days and mails again at 30.
+const expiringSoon = 30 * 24 * time.Hour
+
+// kind says how a phase ended.
+type kind int
+
+const (
+	// proceed: the next phase may run.
+	proceed kind = iota
+	// wait: nothing more to do before the next fetch.
+	wait
+	// retry: the API server or the machine failed; again with backoff.
+	retry
+	// stalled: a person must act.
+	stalled
+)
+
+// outcome is what a phase returns; the zero value is proceed.
+type outcome struct {
+	kind   kind
+	reason string
+	err    error
+}
+
+// note is an Event to be written with the status that tells the same.
+type note struct{ kind, reason, action, note string }
+
+// scope is one tenant during one run of the phases.
+type scope struct {
+	// tenant is what the phases change, in memory; before is what is stored.
+	tenant, before *v1alpha1.SAMLTenant
+	now            time.Time
+	// configSecret is the live Secret with the configuration, nil when absent.
+	configSecret *corev1.Secret
+	// idp is the accepted metadata: the last-known-good, or what replaced it.
+	idp *idpmetadata.Descriptor
+	// fetched is a new document, nil when none was fetched.
+	fetched       *idpmetadata.Result
+	spCertificate *x509.Certificate
+	files         tenantconfig.Files
+	notes         []note
+}
+
+func newScope(tenant *v1alpha1.SAMLTenant, now time.Time) *scope {
+	return &scope{tenant: tenant, before: tenant.DeepCopy(), now: now}
+}
+
+// isNew tells whether the tenant has no status of ours yet.
+func (s *scope) isNew() bool { return s.tenant.Status.ServiceProvider == nil }
+
+// announce publishes what the customer's administrator needs first.
+func (s *scope) announce(base render.BaseDomain) {
+	sp := base.ServiceProvider(s.tenant.Spec.CustomerName)
+	s.tenant.Status.ServiceProvider = &sp
+	if meta.FindStatusCondition(s.tenant.Status.Conditions, v1alpha1.ConditionReady) == nil {
+		message := "the identity provider's metadata is being fetched for the first time"
+		s.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, message)
+		s.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, message)
+	}
+}
+
+func (s *scope) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	conditions.Set(&s.tenant.Status.Conditions, s.tenant.Generation, kind, status, reason, message)
+}
+
+// fail sets a condition to False and returns the outcome that ends the run.
+func (s *scope) fail(k kind, condition, reason, message string, err error) outcome {
+	s.set(condition, metav1.ConditionFalse, reason, message)
+	return outcome{kind: k, reason: reason, err: err}
+}
+
+func (s *scope) nameConflict(name string) outcome {
+	return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonNameConflict,
+		fmt.Sprintf("the Secret %q is not this tenant's and is left alone; rename or delete it, or create this tenant under another metadata.name", name), nil)
+}
+
+// requested tells whether somebody asked for a fetch by the annotation.
+func (s *scope) requested() bool {
+	return s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt] != s.tenant.Status.LastHandledReconcileAt
+}
+
+// edited tells whether the spec changed since it was last worked on.
+func (s *scope) edited() bool { return s.tenant.Generation != s.tenant.Status.ObservedGeneration }
+
+// fetchDue tells whether it is time to ask the IdP. What it depends on is in
+// the status, so that a restart of the operator makes no fetch due.
+func (s *scope) fetchDue() bool {
+	next := s.tenant.Status.NextRefreshTime
+	lost := s.idp == nil && s.tenant.Status.ConsecutiveFailures == 0
+	return next == nil || !s.now.Before(next.Time) || s.requested() || s.edited() || lost
+}
+
+// mayBeUnmodified tells whether "not modified" would be an answer to the
+// question: the last-known-good is there, came from this URL, and nothing was
+// refused or edited since.
+func (s *scope) mayBeUnmodified() bool {
+	status := s.tenant.Status
+	return s.idp != nil && status.IDP != nil && status.IDP.MetadataURL == s.tenant.Spec.MetadataURL &&
+		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0
+}
+
+// pinnedEntityID is the entity ID of the last-known-good, "" before the first.
+func (s *scope) pinnedEntityID() string {
+	if s.tenant.Status.IDP != nil {
+		return s.tenant.Status.IDP.EntityID
+	}
+	if s.idp != nil {
+		return s.idp.EntityID
+	}
+	return ""
+}
+
+// takeOver makes idp, which was fetched and accepted, the one in use.
+func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
+	status := &s.tenant.Status
+	digest := idp.Digest()
+	if s.idp != nil && s.idp.Digest() != digest {
+		s.notes = append(s.notes, note{corev1.EventTypeNormal, v1alpha1.EventMetadataChanged, "TakeOver",
+			"the identity provider's metadata changed: " + certificateChange(s.idp.SigningCertificates, idp.SigningCertificates)})
+	}
+	if s.idp == nil || s.idp.Digest() != digest {
+		for _, dropped := range idp.DroppedCertificates {
+			s.notes = append(s.notes, note{corev1.EventTypeWarning, v1alpha1.EventCertificateDropped, "Accept",
+				fmt.Sprintf("a signing certificate of the identity provider is not used, because %s; the others are (subject %q)", dropped.Reason, dropped.Subject)})
+		}
+	}
+	s.idp = idp
+	status.IDP = &v1alpha1.IDPStatus{
+		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, MetadataURL: s.tenant.Spec.MetadataURL,
+		ETag: s.fetched.ETag, LastModified: s.fetched.LastModified,
+	}
+	if !idp.ValidUntil.IsZero() {
+		status.IDP.ValidUntil = &metav1.Time{Time: idp.ValidUntil}
+	}
+	if idp.CacheDuration > 0 {
+		status.IDP.CacheDuration = &metav1.Duration{Duration: idp.CacheDuration}
+	}
+	s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+		fmt.Sprintf("the identity provider %s is trusted by its published signing certificates", idp.EntityID))
+}
+
+// describeCertificates lists the certificates in use and judges their dates.
+func (s *scope) describeCertificates() {
+	status := &s.tenant.Status
+	certificates := slices.SortedFunc(slices.Values(s.idp.SigningCertificates), func(a, b *x509.Certificate) int {
+		return a.NotAfter.Compare(b.NotAfter)
+	})
+	status.Certificates = nil
+	status.EarliestNotAfter = nil
+	var last time.Time
+	for _, c := range certificates {
+		status.Certificates = append(status.Certificates, v1alpha1.CertificateStatus{
+			FingerprintSHA256: idpmetadata.Fingerprint(c), Subject: c.Subject.String(),
+			NotBefore: metav1.Time{Time: c.NotBefore}, NotAfter: metav1.Time{Time: c.NotAfter},
+		})
+		if c.NotAfter.After(s.now) {
+			last = c.NotAfter
+			if status.EarliestNotAfter == nil {
+				status.EarliestNotAfter = &metav1.Time{Time: c.NotAfter}
+			}
+		}
+	}
+	switch {
+	case last.IsZero():
+		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonAllExpired,
+			"all signing certificates of the identity provider have expired, so no sign-in can be verified; the customer's administrator must activate a new one")
+	case last.Before(s.now.Add(expiringSoon)):
+		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon,
+			"the last valid signing certificate of the identity provider expires within 30 days; ask the customer's administrator to add a new one")
+	default:
+		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonValid,
+			"a signing certificate of the identity provider is valid for more than 30 days")
+	}
+}
+
+// summarise draws Ready, Reconciling and Stalled from the other conditions;
+// no phase sets them.
+func (s *scope) summarise(end outcome) {
+	status := &s.tenant.Status
+	status.ObservedGeneration = s.tenant.Generation
+	for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		meta.RemoveStatusCondition(&status.Conditions, c)
+	}
+	blocking := s.blocking()
+	if blocking == nil {
+		s.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "users can sign in at "+status.ServiceProvider.SignOnURL)
+		return
+	}
+	s.set(v1alpha1.ConditionReady, metav1.ConditionFalse, blocking.Reason, blocking.Message)
+	if end.kind == stalled {
+		s.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, blocking.Reason, blocking.Message)
+	} else {
+		s.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, blocking.Message)
+	}
+}
+
+// blocking returns the condition because of which this customer cannot sign in
+// with the current spec, nil when nothing stands in the way.
+func (s *scope) blocking() *metav1.Condition {
+	isFalse := func(kind string) *metav1.Condition {
+		if c := meta.FindStatusCondition(s.tenant.Status.Conditions, kind); c != nil && c.Status == metav1.ConditionFalse {
+			return c
+		}
+		return nil
+	}
+	if c := isFalse(v1alpha1.ConditionConfigRendered); c != nil {
+		return c
+	}
+	if !s.servesSpec() {
+		for _, kind := range []string{v1alpha1.ConditionMetadataFetched, v1alpha1.ConditionMetadataAccepted} {
+			if c := isFalse(kind); c != nil {
+				return c
+			}
+		}
+	}
+	if c := isFalse(v1alpha1.ConditionCertificatesValid); c != nil {
+		return c
+	}
+	c := isFalse(v1alpha1.ConditionGatewaySynced)
+	if c != nil && c.Reason != v1alpha1.ReasonGatewayNotFound && s.wasReady() {
+		// The gateway serves a change within a second; the rollout that is to
+		// prove it takes nothing away from a customer who could sign in.
+		return nil
+	}
+	return c
+}
+
+// servesSpec tells whether the metadata in use is what the spec asks for. It
+// is not when the spec names another source or another entity since.
+func (s *scope) servesSpec() bool {
+	idp, spec := s.tenant.Status.IDP, s.tenant.Spec
+	return s.idp != nil && idp != nil && idp.MetadataURL == spec.MetadataURL &&
+		(spec.IDPEntityID == "" || spec.IDPEntityID == idp.EntityID)
+}
+
+func (s *scope) wasReady() bool {
+	c := meta.FindStatusCondition(s.before.Status.Conditions, v1alpha1.ConditionReady)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == s.tenant.Generation
+}
+
+// takeEvents returns the Events that belong to the step from the stored status
+// to the new one: what was noted, and each condition that changed its status,
+// or its reason while not True.
+func (s *scope) takeEvents() []note {
+	notes := s.notes
+	s.notes = nil
+	for _, c := range conditions.Transitions(s.before.Status.Conditions, s.tenant.Status.Conditions) {
+		old := meta.FindStatusCondition(s.before.Status.Conditions, c.Type)
+		good := c.Status == metav1.ConditionTrue
+		switch {
+		case c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled:
+			// Ready tells the same.
+		case c.Status == metav1.ConditionUnknown:
+		case good && old != nil && old.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonExpiringSoon:
+			// One good state after another.
+		case c.Type == v1alpha1.ConditionReady && !good:
+			// The condition that blocks has an Event of its own.
+		case good && c.Reason != v1alpha1.ReasonExpiringSoon:
+			notes = append(notes, note{corev1.EventTypeNormal, c.Type, c.Reason, c.Message})
+		default:
+			notes = append(notes, note{corev1.EventTypeWarning, c.Reason, c.Type, c.Message})
+		}
+	}
+	return notes
+}
