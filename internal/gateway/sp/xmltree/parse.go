@@ -284,6 +284,8 @@ func (p *parser) bind(prefix, uri string, declared int) error {
 	case uri != "" && !isAbsolute(uri):
 		// Canonicalization has no answer for them [C14N 1.3].
 		return fmt.Errorf("%w: relative namespace URI", ErrForbidden)
+	case len(uri) > MaxNamespaceBytes:
+		return fmt.Errorf("%w: namespace URI of more than %d bytes", ErrLimit, MaxNamespaceBytes)
 	case len(p.scope) == MaxNamespaces:
 		return fmt.Errorf("%w: more than %d namespaces in scope", ErrLimit, MaxNamespaces)
 	}

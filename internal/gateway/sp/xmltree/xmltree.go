@@ -23,6 +23,9 @@ const (
 	MaxElements   = 5000
 	MaxAttributes = 64 // of one element, namespace declarations included
 	MaxNamespaces = 64 // declarations in scope at one place
+	// MaxNamespaceBytes is the length of a namespace URI: canonicalization
+	// repeats it at each element that is the first to use it.
+	MaxNamespaceBytes = 256
 )
 
 // The kinds of error that Parse returns, wrapped with details.

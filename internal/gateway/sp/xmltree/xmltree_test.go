@@ -1,0 +1,231 @@
+package xmltree_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+)
+
+func TestCanonicalizeAgreesWithLibxml2(t *testing.T) {
+	file, err := os.Open("testdata/exc-c14n.jsonl")
+	require.NoError(t, err)
+	defer func() { _ = file.Close() }()
+	count := 0
+	for decoder := json.NewDecoder(file); decoder.More(); count++ {
+		var c struct {
+			Document   string   `json:"document"`
+			Element    int      `json:"element"`
+			PrefixList []string `json:"prefixList"`
+			Canonical  string   `json:"canonical"`
+		}
+		require.NoError(t, decoder.Decode(&c))
+		root, err := xmltree.Parse([]byte(c.Document))
+		require.NoError(t, err, c.Document)
+		element := slices.Collect(root.All())[c.Element]
+		assert.Equal(t, c.Canonical, string(element.Canonicalize(nil, nil, c.PrefixList)), c.Document)
+	}
+	assert.Equal(t, 80, count)
+}
+
+func TestCanonicalizeOmitsOneElement(t *testing.T) {
+	root, err := xmltree.Parse([]byte(`<a><s>1</s>x<s>2</s></a>`))
+	require.NoError(t, err)
+	second := slices.Collect(root.Children())[1]
+	assert.Equal(t, `dst:<a><s>1</s>x</a>`, string(root.Canonicalize([]byte("dst:"), second, nil)))
+}
+
+func TestParseReads(t *testing.T) {
+	tests := map[string]struct{ document, text string }{
+		"references":                {`<a>&lt;&gt;&amp;&apos;&quot;&#65;&#x42;&#x1F600;</a>`, `<>&'"AB😀`},
+		"CDATA joins the text":      {`<a>x<![CDATA[<&]]>y<![CDATA[]]]]></a>`, `x<&y]]`},
+		"line ends":                 {"<a>1\r\n2\r3\n4&#13;5</a>", "1\n2\n3\n4\r5"},
+		"byte order mark":           {"\xef\xbb\xbf<a>x</a>", "x"},
+		"declaration":               {"<?xml version='1.0' encoding=\"utf-8\" standalone='yes' ?>\n<a>x</a>\n", "x"},
+		"comments outside of it":    {"<!-- 1 --><a>x</a><!-- 2 -->", "x"},
+		"white space in tags":       {"<a\n b = '1'\t>x</a\n>", "x"},
+		"empty element":             {"<a/>", ""},
+		"comment in an empty value": {"<a><!-- - --></a>", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			root, err := xmltree.Parse([]byte(test.document))
+			require.NoError(t, err)
+			text, ok := root.Text()
+			assert.True(t, ok)
+			assert.Equal(t, test.text, text)
+		})
+	}
+}
+
+func TestAttributeIsOfNoNamespace(t *testing.T) {
+	root, err := xmltree.Parse([]byte("<a xmlns:p='urn:p' p:ID='twin' ID='\tx\r\n&#9;y'/>"))
+	require.NoError(t, err)
+	value, ok := root.Attribute("ID")
+	assert.True(t, ok)
+	assert.Equal(t, " x \ty", value)
+	_, ok = root.Attribute("Id")
+	assert.False(t, ok)
+}
+
+func TestTextIsOfALeaf(t *testing.T) {
+	root, err := xmltree.Parse([]byte("<a>1<b>2<c>3</c></b>4</a>"))
+	require.NoError(t, err)
+	_, ok := root.Text()
+	assert.False(t, ok)
+	assert.ElementsMatch(t, []rune("1234"), []rune(root.DeepText()))
+}
+
+func TestParseRefuses(t *testing.T) {
+	nested := func(depth int) string { return strings.Repeat("<a>", depth) + strings.Repeat("</a>", depth) }
+	numbered := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	tests := map[string]struct {
+		document string
+		want     error
+	}{
+		"too large":                    {"<a>" + strings.Repeat("x", xmltree.MaxBytes) + "</a>", xmltree.ErrTooLarge},
+		"too deep":                     {nested(xmltree.MaxDepth + 1), xmltree.ErrLimit},
+		"too many elements":            {"<a>" + strings.Repeat("<b/>", xmltree.MaxElements) + "</a>", xmltree.ErrLimit},
+		"too many attributes":          {"<a" + numbered(xmltree.MaxAttributes+1, " b%d=''") + "/>", xmltree.ErrLimit},
+		"attributes and namespaces":    {"<a" + numbered(40, " b%d=''") + numbered(40, " xmlns:n%d='urn:n'") + "/>", xmltree.ErrLimit},
+		"too many namespaces in scope": {"<a" + numbered(40, " xmlns:n%d='urn:n'") + "><b" + numbered(40, " xmlns:m%d='urn:n'") + "/></a>", xmltree.ErrLimit},
+
+		"long namespace": {"<a xmlns='urn:" + strings.Repeat("x", xmltree.MaxNamespaceBytes) + "'/>", xmltree.ErrLimit},
+
+		"DOCTYPE":                {"<!DOCTYPE a><a/>", xmltree.ErrForbidden},
+		"DOCTYPE in lower case":  {"<!doctype a><a/>", xmltree.ErrForbidden},
+		"DOCTYPE inside":         {"<a><!DOCTYPE a></a>", xmltree.ErrForbidden},
+		"DOCTYPE after":          {"<a/><!DOCTYPE a>", xmltree.ErrForbidden},
+		"processing instruction": {"<a><?php x?></a>", xmltree.ErrForbidden},
+		"stylesheet":             {"<?xml-stylesheet href='x'?><a/>", xmltree.ErrForbidden},
+		"late declaration":       {" <?xml version='1.0'?><a/>", xmltree.ErrForbidden},
+		"second declaration":     {"<?xml version='1.0'?><?xml version='1.0'?><a/>", xmltree.ErrForbidden},
+		"XML 1.1":                {"<?xml version='1.1'?><a/>", xmltree.ErrForbidden},
+		"other encoding":         {"<?xml version='1.0' encoding='ISO-8859-1'?><a/>", xmltree.ErrForbidden},
+		"UTF-7":                  {"<?xml version='1.0' encoding='UTF-7'?>+ADw-a/+AD4-", xmltree.ErrForbidden},
+		"UTF-16":                 {"\xff\xfe<\x00a\x00/\x00>\x00", xmltree.ErrForbidden},
+		"broken UTF-8":           {"<a>\xc3</a>", xmltree.ErrForbidden},
+		"overlong UTF-8":         {"<a>\xc0\xbc</a>", xmltree.ErrForbidden},
+		"surrogate":              {"<a>\xed\xa0\x80</a>", xmltree.ErrForbidden},
+		"comment in a value":     {"<a>x<!-- -->y</a>", xmltree.ErrForbidden},
+		"comment before a value": {"<a><!-- -->y</a>", xmltree.ErrForbidden},
+		"comment beside CDATA":   {"<a><![CDATA[x]]><!-- --></a>", xmltree.ErrForbidden},
+		"duplicate ID":           {"<a ID='x'><b ID='x'/></a>", xmltree.ErrForbidden},
+		"ID in two spellings":    {"<a ID='x'><b Id='x'/></a>", xmltree.ErrForbidden},
+		"ID and xml:id":          {"<a ID='x'><b xml:id='x'/></a>", xmltree.ErrForbidden},
+		"relative namespace":     {"<a xmlns='relative'/>", xmltree.ErrForbidden},
+		"relative namespace 2":   {"<a xmlns:b='../x:y'/>", xmltree.ErrForbidden},
+		"xml bound again":        {"<a xmlns:xml='urn:x'/>", xmltree.ErrForbidden},
+		"xml namespace bound":    {"<a xmlns:x='http://www.w3.org/XML/1998/namespace'/>", xmltree.ErrForbidden},
+		"xmlns bound":            {"<a xmlns:xmlns='urn:x'/>", xmltree.ErrForbidden},
+
+		"nothing":                     {"", xmltree.ErrMalformed},
+		"no element":                  {"<!-- -->", xmltree.ErrMalformed},
+		"text only":                   {"x", xmltree.ErrMalformed},
+		"text before":                 {"x<a/>", xmltree.ErrMalformed},
+		"text after":                  {"<a/>x", xmltree.ErrMalformed},
+		"two roots":                   {"<a/><a/>", xmltree.ErrMalformed},
+		"open end":                    {"<a><b></b>", xmltree.ErrMalformed},
+		"crossed tags":                {"<a><b></a></b>", xmltree.ErrMalformed},
+		"longer end tag":              {"<a></ab>", xmltree.ErrMalformed},
+		"other prefix in the end tag": {"<p:a xmlns:p='urn:x' xmlns:q='urn:x'></q:a>", xmltree.ErrMalformed},
+		"NUL":                         {"<a>\x00</a>", xmltree.ErrMalformed},
+		"control character":           {"<a>\x1b</a>", xmltree.ErrMalformed},
+		"noncharacter":                {"<a>\uffff</a>", xmltree.ErrMalformed},
+		"reference to NUL":            {"<a>&#0;</a>", xmltree.ErrMalformed},
+		"reference to a surrogate":    {"<a>&#xD800;</a>", xmltree.ErrMalformed},
+		"reference beyond Unicode":    {"<a>&#x110000;</a>", xmltree.ErrMalformed},
+		"reference with a sign":       {"<a>&#+65;</a>", xmltree.ErrMalformed},
+		"empty reference":             {"<a>&#;</a>", xmltree.ErrMalformed},
+		"entity":                      {"<a>&nbsp;</a>", xmltree.ErrMalformed},
+		"bare ampersand":              {"<a>x & y</a>", xmltree.ErrMalformed},
+		"]]> in text":                 {"<a>]]></a>", xmltree.ErrMalformed},
+		"open CDATA":                  {"<a><![CDATA[x</a>", xmltree.ErrMalformed},
+		"-- in a comment":             {"<a><!-- -- --></a>", xmltree.ErrMalformed},
+		"< in an attribute":           {"<a b='<'/>", xmltree.ErrMalformed},
+		"attribute without quotes":    {"<a b=c/>", xmltree.ErrMalformed},
+		"attribute without value":     {"<a b/>", xmltree.ErrMalformed},
+		"attributes without space":    {"<a b='1'c='2'/>", xmltree.ErrMalformed},
+		"duplicate attribute":         {"<a b='1' b='1'/>", xmltree.ErrMalformed},
+		"duplicate by namespace":      {"<a xmlns:p='urn:x' xmlns:q='urn:x' p:b='1' q:b='2'/>", xmltree.ErrMalformed},
+		"duplicate declaration":       {"<a xmlns:p='urn:x' xmlns:p='urn:x'/>", xmltree.ErrMalformed},
+		"undeclared prefix":           {"<p:a/>", xmltree.ErrMalformed},
+		"undeclared attribute prefix": {"<a p:b=''/>", xmltree.ErrMalformed},
+		"prefix out of scope":         {"<a><b xmlns:p='urn:x'/><p:c/></a>", xmltree.ErrMalformed},
+		"prefix undeclared":           {"<a xmlns:p=''/>", xmltree.ErrMalformed},
+		"two colons":                  {"<a:b:c xmlns:a='urn:x'/>", xmltree.ErrMalformed},
+		"name beyond ASCII":           {"<ä/>", xmltree.ErrMalformed},
+		"name with a digit first":     {"<1a/>", xmltree.ErrMalformed},
+		"cut":                         {"<a b", xmltree.ErrMalformed},
+		"cut at the bracket":          {"<", xmltree.ErrMalformed},
+		"cut at the reference":        {"<a>&#", xmltree.ErrMalformed},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			root, err := xmltree.Parse([]byte(test.document))
+			require.ErrorIs(t, err, test.want)
+			assert.Nil(t, root)
+		})
+	}
+}
+
+func TestParseTakesTheLimits(t *testing.T) {
+	depth := strings.Repeat("<a>", xmltree.MaxDepth) + strings.Repeat("</a>", xmltree.MaxDepth)
+	width := "<a>" + strings.Repeat("<b/>", xmltree.MaxElements-1) + "</a>"
+	size := "<a>" + strings.Repeat("x", xmltree.MaxBytes-len("<a></a>")) + "</a>"
+	for _, document := range []string{depth, width, size} {
+		_, err := xmltree.Parse([]byte(document))
+		assert.NoError(t, err)
+	}
+}
+
+func TestParseWithinSeesTheNamespacesOfItsContext(t *testing.T) {
+	outer, err := xmltree.Parse([]byte(`<a xmlns="urn:outer" xmlns:p="urn:p"><b xmlns="urn:inner"/></a>`))
+	require.NoError(t, err)
+	context := slices.Collect(outer.Children())[0]
+	inner, err := xmltree.ParseWithin(context, []byte(`<p:c><d/></p:c>`))
+	require.NoError(t, err)
+	assert.True(t, inner.Is("urn:p", "c"))
+	assert.Equal(t, `<p:c xmlns:p="urn:p"><d xmlns="urn:inner"></d></p:c>`, string(inner.Canonicalize(nil, nil, nil)))
+	assert.Len(t, slices.Collect(outer.All()), 2)
+
+	_, err = xmltree.ParseWithin(context, []byte(strings.Repeat("<a>", xmltree.MaxDepth-1)+strings.Repeat("</a>", xmltree.MaxDepth-1)))
+	assert.ErrorIs(t, err, xmltree.ErrLimit, "the depth goes on where the context is")
+}
+
+// FuzzParse looks for panics, and for documents that change when they are
+// written and read again.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		`<?xml version="1.0"?><a xmlns="urn:x" b='1'>t&#13;<!-- c --><c/></a>`,
+		`<p:a xmlns:p="urn:p" xmlns:q='urn:q' q:b="&quot;"><![CDATA[<]]>&lt;</p:a>`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		root, err := xmltree.Parse(document)
+		if err != nil {
+			return
+		}
+		canonical := root.Canonicalize(nil, nil, nil)
+		if len(canonical) > xmltree.MaxBytes {
+			return
+		}
+		again, err := xmltree.Parse(canonical)
+		require.NoError(t, err)
+		assert.Equal(t, string(canonical), string(again.Canonicalize(nil, nil, nil)))
+	})
+}
