@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/manifest"
+	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/spkey"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// manifests collects the values of -f.
+type manifests []string
+
+func (m *manifests) String() string     { return strings.Join(*m, ",") }
+func (m *manifests) Set(s string) error { *m = append(*m, s); return nil }
+
+// runRender does for manifests what the controller does for objects. Every
+// tenant is tried; the error joins all that failed, so that a merge check
+// shows everything at once.
+func runRender(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	flags := flag.NewFlagSet("operator render", flag.ContinueOnError)
+	var (
+		tenants      tenantFlags
+		files        manifests
+		metadataFile = flags.String("metadata", "", "read the identity provider's metadata from this file instead of fetching it")
+		out          = flags.String("out", "", "directory to write; the layout that gateway --tenants-dir reads")
+	)
+	flags.Var(&files, "f", "file with SAMLTenant manifests, a directory of such files, or - for standard input; may be repeated")
+	tenants.register(flags)
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	switch {
+	case len(files) == 0:
+		return usageError("name the manifests with -f")
+	case *out == "":
+		return usageError("name the directory to write with --out")
+	}
+	base, fetcher, err := tenants.read()
+	if err != nil {
+		return err
+	}
+	source := func(ctx context.Context, tenant *v1alpha1.SAMLTenant) ([]byte, error) {
+		result, err := fetcher.Fetch(ctx, idpmetadata.Request{URL: tenant.Spec.MetadataURL, CABundle: []byte(tenant.Spec.MetadataCA)})
+		if err != nil {
+			return nil, err
+		}
+		return result.Document, nil
+	}
+	if *metadataFile != "" {
+		document, err := os.ReadFile(*metadataFile)
+		if err != nil {
+			return fmt.Errorf("read --metadata: %w", err)
+		}
+		source = func(context.Context, *v1alpha1.SAMLTenant) ([]byte, error) { return document, nil }
+	}
+
+	list, readErr := readManifests(ctx, files, stdin)
+	if readErr == nil && len(list) == 0 {
+		readErr = fmt.Errorf("there is no SAMLTenant in %s", files.String())
+	}
+	failures := []error{readErr}
+	for _, tenant := range list {
+		line, err := renderTenant(ctx, tenant, list, source, base, *out)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("SAMLTenant/%s: %w", tenant.Name, err))
+			continue
+		}
+		fmt.Fprintln(stdout, line)
+	}
+	return errors.Join(failures...)
+}
+
+func readManifests(ctx context.Context, names []string, stdin io.Reader) ([]*v1alpha1.SAMLTenant, error) {
+	reader, err := manifest.NewReader()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := expand(names)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		tenants []*v1alpha1.SAMLTenant
+		wrong   []error
+	)
+	for _, path := range paths {
+		in := stdin
+		if path != "-" {
+			file, err := os.Open(path) //nolint:gosec // the user names the file
+			if err != nil {
+				return nil, fmt.Errorf("read manifests: %w", err)
+			}
+			defer file.Close() //nolint:errcheck // only read
+			in = file
+		}
+		read, err := reader.Read(ctx, path, in)
+		tenants = append(tenants, read...)
+		wrong = append(wrong, err)
+	}
+	return tenants, errors.Join(wrong...)
+}
+
+// expand replaces directories by the YAML and JSON files in them.
+func expand(names []string) ([]string, error) {
+	var paths []string
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if name == "-" || err == nil && !info.IsDir() {
+			paths = append(paths, name)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read manifests: %w", err)
+		}
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			return nil, fmt.Errorf("read manifests: %w", err)
+		}
+		for _, e := range entries {
+			if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
+				paths = append(paths, filepath.Join(name, e.Name()))
+			}
+		}
+	}
+	return paths, nil
+}
+
+// renderTenant writes one tenant's files and returns a line about it.
+func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alpha1.SAMLTenant,
+	source func(context.Context, *v1alpha1.SAMLTenant) ([]byte, error), base render.BaseDomain, out string,
+) (string, error) {
+	now := time.Now()
+	for _, other := range all {
+		if other != tenant && (other.Name == tenant.Name || other.Spec.CustomerName == tenant.Spec.CustomerName) {
+			return "", fmt.Errorf("%s: another SAMLTenant in these manifests has the same metadata.name or customerName %q; remove one", v1alpha1.ReasonCustomerNameConflict, tenant.Spec.CustomerName)
+		}
+	}
+	document, err := source(ctx, tenant)
+	if err != nil {
+		return "", withReason(err)
+	}
+	idp, err := idpmetadata.Accept(document, idpmetadata.Requirements{EntityID: tenant.Spec.IDPEntityID, Now: now})
+	if err != nil {
+		return "", withReason(err)
+	}
+	directory := filepath.Join(out, tenant.Name)
+	if err := os.MkdirAll(directory, 0o750); err != nil {
+		return "", fmt.Errorf("write configuration: %w", err)
+	}
+	certificate, err := keyIn(directory, base.Host(tenant.Spec.CustomerName), now)
+	if err != nil {
+		return "", err
+	}
+	files, err := render.Files(tenant, base, idp, certificate)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", v1alpha1.ReasonApplyFailed, err)
+	}
+	if err := writeFiles(directory, files); err != nil {
+		return "", err
+	}
+	urls := base.ServiceProvider(tenant.Spec.CustomerName)
+	return fmt.Sprintf("SAMLTenant/%s rendered: sign-on %s, IdP %s, %d signing certificates, config-hash %s",
+		tenant.Name, urls.SignOnURL, idp.EntityID, len(idp.SigningCertificates), files.Hash()), nil
+}
+
+func withReason(err error) error {
+	if reason := idpmetadata.ReasonOf(err); reason != "" {
+		return fmt.Errorf("%s: %w", reason, err)
+	}
+	return err
+}
+
+// keyIn keeps the key pair that is in directory, or makes one: a second run
+// must change nothing.
+func keyIn(directory, host string, now time.Time) (*x509.Certificate, error) {
+	keyFile, certificateFile := filepath.Join(directory, tenantconfig.FileKey), filepath.Join(directory, tenantconfig.FileCertificate)
+	key, keyErr := os.ReadFile(keyFile)                         //nolint:gosec // below the directory that the user names
+	certificate, certificateErr := os.ReadFile(certificateFile) //nolint:gosec // likewise
+	if errors.Is(keyErr, os.ErrNotExist) && errors.Is(certificateErr, os.ErrNotExist) {
+		var err error
+		if key, certificate, err = spkey.Generate(host, now); err != nil {
+			return nil, err
+		}
+		if err := writeFiles(directory, tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}); err != nil {
+			return nil, err
+		}
+	} else if err := errors.Join(keyErr, certificateErr); err != nil {
+		return nil, fmt.Errorf("%s: %w; restore the file, or delete %s and %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate)
+	}
+	parsed, err := spkey.Certificate(key, certificate)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; restore it, or delete %s and %s in %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
+	}
+	return parsed, nil
+}
+
+// writeFiles replaces each file that differs at once, the configuration last:
+// a gateway that watches the directory never reads half a file.
+func writeFiles(directory string, files tenantconfig.Files) error {
+	names := slices.Sorted(maps.Keys(files))
+	if i := slices.Index(names, tenantconfig.FileConfig); i >= 0 {
+		names = append(slices.Delete(names, i, i+1), tenantconfig.FileConfig)
+	}
+	for _, name := range names {
+		path := filepath.Join(directory, name)
+		if live, err := os.ReadFile(path); err == nil && slices.Equal(live, files[name]) { //nolint:gosec // below the directory that the user names
+			continue
+		}
+		if err := replace(path, files[name]); err != nil {
+			return fmt.Errorf("write configuration: %w", err)
+		}
+	}
+	return nil
+}
+
+func replace(path string, content []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name()) //nolint:errcheck // it is gone after the rename
+	_, err = temporary.Write(content)
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), path)
+}
