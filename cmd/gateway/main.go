@@ -1,0 +1,237 @@
+// Command gateway is the SSO gateway: it signs the users of all tenants in
+// through SAML and passes their requests to the application.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway"
+	"cequence.cloud/saml-operator/internal/gateway/configsource"
+	"cequence.cloud/saml-operator/internal/gateway/sp"
+)
+
+// Bounds of the two servers. Bodies have no time limit here, since the
+// application's may take long; the gateway's own endpoints set their own.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	// shutdownTimeout is less than the 30 s that Kubernetes grants.
+	shutdownTimeout = 25 * time.Second
+)
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	c, err := parse(args, os.Getenv, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		_, _ = fmt.Fprintf(stderr, "gateway: %v\n", err)
+		return exitUsage
+	case c.showVersion:
+		_, _ = fmt.Fprintln(stdout, version)
+		return exitOK
+	}
+	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx, c, log); err != nil {
+		log.Error("gateway failed", "error", err.Error())
+		return exitFailure
+	}
+	return exitOK
+}
+
+// config is the command line.
+type config struct {
+	listen, internalListen string
+	tlsCertFile            string
+	tlsKeyFile             string
+	namespace, kubeconfig  string
+	tenantsDir             string
+	upstream               *url.URL
+	dataDir                string
+	clockSkew              time.Duration
+	showVersion            bool
+}
+
+// maxClockSkew: a larger one would make expired assertions good.
+const maxClockSkew = 5 * time.Minute
+
+// parse reads the command line. Its errors are sentences that name the flag.
+func parse(args []string, env func(string) string, output io.Writer) (config, error) {
+	var (
+		c        config
+		upstream string
+	)
+	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
+	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz and /tenants; empty for none")
+	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
+	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
+	flags.StringVar(&c.namespace, "namespace", "", "`namespace` whose labelled Secrets are the tenants (default: $POD_NAMESPACE)")
+	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` to reach the cluster with, from outside of it")
+	flags.StringVar(&c.tenantsDir, "tenants-dir", "", "`directory` with one directory for each tenant, instead of a namespace")
+	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
+	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key")
+	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
+	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return config{}, err
+	}
+	if c.showVersion {
+		return c, nil
+	}
+	if flags.NArg() > 0 {
+		return config{}, fmt.Errorf("there is an argument %q, but only flags are understood", flags.Arg(0))
+	}
+	if c.namespace == "" && c.tenantsDir == "" {
+		c.namespace = env("POD_NAMESPACE")
+	}
+	if upstream != "" {
+		u, err := url.Parse(upstream)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.Fragment != "" {
+			return config{}, fmt.Errorf("--upstream is %q, but it must be an http or https URL such as http://app:8080", upstream)
+		}
+		c.upstream = u
+	}
+	return c, c.validate()
+}
+
+func (c config) validate() error {
+	switch {
+	case c.listen == "":
+		return errors.New("--listen is empty, but browsers must reach the gateway somewhere, such as :8443")
+	case (c.tlsCertFile == "") != (c.tlsKeyFile == ""):
+		return errors.New("--tls-cert-file and --tls-key-file must be given together, or neither of them if TLS ends in front of the gateway")
+	case c.namespace == "" && c.tenantsDir == "":
+		return errors.New("--namespace or --tenants-dir must be given: the tenants come from one of them")
+	case c.namespace != "" && c.tenantsDir != "":
+		return errors.New("--namespace and --tenants-dir are both given, but the tenants come from one of them only")
+	case c.kubeconfig != "" && c.tenantsDir != "":
+		return errors.New("--kubeconfig is given with --tenants-dir, but a directory needs no cluster")
+	case c.dataDir == "":
+		return errors.New("--data-dir is empty, but the users and the cookie key must be kept somewhere")
+	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
+		return fmt.Errorf("--clock-skew is %s, but it must be between 0s and %s", c.clockSkew, maxClockSkew)
+	}
+	return nil
+}
+
+func (c config) source(log *slog.Logger) (configsource.Source, error) {
+	if c.tenantsDir != "" {
+		return &configsource.Directory{Dir: c.tenantsDir, Log: log}, nil
+	}
+	return configsource.NewKubernetes(c.kubeconfig, c.namespace, log)
+}
+
+// serve runs the gateway until ctx ends, then lets requests finish.
+func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
+	source, err := c.source(log)
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(ctx, gateway.Options{
+		Source: source, DataDir: c.dataDir, Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+
+	listener, err := listen(c)
+	if err != nil {
+		return err
+	}
+	internal := g.Internal()
+	public := newServer(g.Handler(), log)
+	failed := make(chan error, 3)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { failed <- g.Run(ctx) }()
+	go func() { failed <- public.Serve(listener) }()
+	if c.internalListen != "" {
+		internalListener, err := net.Listen("tcp", c.internalListen)
+		if err != nil {
+			return errors.Join(fmt.Errorf("--internal-listen: %w", err), public.Close())
+		}
+		private := newServer(internal, log)
+		defer func() { err = errors.Join(err, private.Close()) }()
+		go func() { failed <- private.Serve(internalListener) }()
+	}
+	log.Info("gateway started", "version", version, "listen", listener.Addr().String(), "tls", c.tlsCertFile != "")
+
+	select {
+	case err = <-failed:
+		if ctx.Err() == nil {
+			return errors.Join(err, public.Close())
+		}
+	case <-ctx.Done():
+	}
+	log.Info("gateway stops")
+	internal.Drain()
+	drain, cancelDrain := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancelDrain()
+	if err := public.Shutdown(drain); err != nil {
+		log.Warn("requests were cut off", "error", err.Error())
+		return public.Close()
+	}
+	return nil
+}
+
+func listen(c config) (net.Listener, error) {
+	listener, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	if c.tlsCertFile == "" {
+		return listener, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(c.tlsCertFile, c.tlsKeyFile)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err), listener.Close())
+	}
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+	}), nil
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}

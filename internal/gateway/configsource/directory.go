@@ -1,0 +1,196 @@
+package configsource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway/tenant"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+const (
+	defaultPollInterval = time.Second
+	// maxFileBytes is what a Secret could hold at most.
+	maxFileBytes = 1 << 20
+	// settleTime: a file changed so recently may change again without another
+	// modification time, and is read again.
+	settleTime = 2 * time.Second
+)
+
+// Directory reads DIR/<tenant>/<file>. It polls, which works as well with the
+// symbolic links of mounted Secrets and with network file systems.
+type Directory struct {
+	// Dir has one directory for each tenant.
+	Dir string
+	// PollInterval is a second if zero.
+	PollInterval time.Duration
+	Log          *slog.Logger
+}
+
+// Run implements Source.
+func (d *Directory) Run(ctx context.Context, registry *tenant.Registry) error {
+	seen := map[string]snapshot{}
+	if err := d.poll(registry, seen); err != nil {
+		return fmt.Errorf("read tenants' directory: %w", err)
+	}
+	interval := d.PollInterval
+	if interval <= 0 {
+		interval = defaultPollInterval
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	lastProblem := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		problem := ""
+		if err := d.poll(registry, seen); err != nil {
+			// A directory that cannot be listed does not mean that there are
+			// no tenants.
+			problem = err.Error()
+		}
+		if problem != lastProblem && problem != "" {
+			d.Log.Error("read tenants' directory", "error", problem)
+		}
+		lastProblem = problem
+	}
+}
+
+// snapshot is a tenant's directory at one time.
+type snapshot struct {
+	// stamp tells without reading whether a file may have changed.
+	stamp string
+	set   tenant.Set
+}
+
+// poll reads what has changed since seen, and applies all tenants if anything
+// has.
+func (d *Directory) poll(registry *tenant.Registry, seen map[string]snapshot) error {
+	entries, err := os.ReadDir(d.Dir)
+	if err != nil {
+		return err
+	}
+	present := map[string]bool{}
+	changed := !registry.Synced()
+	for _, e := range entries {
+		name := e.Name()
+		dir := filepath.Join(d.Dir, name)
+		if !validName(name) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, tenantconfig.FileConfig)); isAbsent(err) {
+			continue
+		}
+		present[name] = true
+		stamp, settled, err := stampOf(dir)
+		before, known := seen[name]
+		if err == nil && known && before.set.Err == nil && stamp == before.stamp {
+			continue
+		}
+		now := snapshot{}
+		if err == nil {
+			now.set.Files, err = readFiles(dir)
+		}
+		if err != nil {
+			now.set.Err = err
+		} else {
+			now.set.Revision = now.set.Files.Hash()
+			if settled {
+				now.stamp = stamp
+			}
+		}
+		if !known || now.set.Revision != before.set.Revision || now.set.Err != nil || before.set.Err != nil {
+			changed = true
+		}
+		seen[name] = now
+	}
+	for name := range seen {
+		if !present[name] {
+			delete(seen, name)
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	sets := make(map[string]tenant.Set, len(seen))
+	for name, s := range seen {
+		sets[name] = s.set
+	}
+	registry.Apply(sets)
+	for name, s := range seen {
+		s.set.Files = nil // loaded or refused: not needed again
+		seen[name] = s
+	}
+	return nil
+}
+
+// stampOf describes the files of dir by size and modification time. They are
+// settled if none changed just now.
+func stampOf(dir string) (stamp string, settled bool, err error) {
+	var b strings.Builder
+	settled = true
+	for _, name := range slices.Concat(configFiles, keyFiles) {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if isAbsent(err) {
+			b.WriteString("-/")
+			continue
+		}
+		if err != nil {
+			return "", false, err
+		}
+		b.WriteString(strconv.FormatInt(info.Size(), 10) + " " + strconv.FormatInt(info.ModTime().UnixNano(), 10) + "/")
+		settled = settled && time.Since(info.ModTime()) > settleTime
+	}
+	return b.String(), settled, nil
+}
+
+func readFiles(dir string) (tenantconfig.Files, error) {
+	files := tenantconfig.Files{}
+	for _, name := range slices.Concat(configFiles, keyFiles) {
+		content, err := readFile(filepath.Join(dir, name))
+		switch {
+		case isAbsent(err):
+		case err != nil:
+			return nil, err
+		default:
+			files[name] = content
+		}
+	}
+	return files, nil
+}
+
+func readFile(path string) (_ []byte, err error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	content, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxFileBytes {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
+	}
+	return content, nil
+}
+
+// isAbsent also covers a plain file where a tenant's directory should be.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}

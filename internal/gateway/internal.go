@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync/atomic"
+)
+
+// Internal is the handler for the internal port: health and what is served. It
+// holds no secrets, but is nobody's business outside.
+type Internal struct {
+	gateway  *Gateway
+	draining atomic.Bool
+}
+
+// Internal returns the handler of the internal port.
+func (g *Gateway) Internal() *Internal { return &Internal{gateway: g} }
+
+// Drain makes /readyz fail from now on, so that no new requests are sent here.
+func (i *Internal) Drain() { i.draining.Store(true) }
+
+// ServeHTTP implements http.Handler.
+func (i *Internal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		writeText(w, "ok")
+	case "/readyz":
+		switch err := i.gateway.Ready(); {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		case i.draining.Load():
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		default:
+			writeText(w, "ok")
+		}
+	case "/tenants":
+		body, err := json.Marshal(i.gateway.Tenants())
+		if err != nil {
+			http.Error(w, "encode tenants", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(append(body, '\n')) // the client may be gone
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func writeText(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text + "\n")) // the client may be gone
+}

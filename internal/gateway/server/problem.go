@@ -1,0 +1,69 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+
+	"cequence.cloud/saml-operator/internal/gateway/pages"
+)
+
+// problem is a request that was not served. The page has title, advice and a
+// support ID; everything else is for the log only.
+type problem struct {
+	status int
+	// code is stable.
+	code          string
+	title, advice string
+	link          *pages.Link
+	// cause is an error's text, or what a panic carried.
+	cause any
+	// attributes are added to the log.
+	attributes []any
+}
+
+// problem logs p and writes its page.
+func (s *Server) problem(w http.ResponseWriter, r *http.Request, p problem, attributes ...any) {
+	supportID := pages.NewSupportID()
+	attributes = append(attributes, "status", p.status, "code", p.code, "supportID", supportID,
+		"method", r.Method, "path", bounded(r.URL.Path), "host", bounded(r.Host), "address", r.RemoteAddr)
+	if p.cause != nil {
+		attributes = append(attributes, "error", fmt.Sprint(p.cause))
+	}
+	attributes = append(attributes, p.attributes...)
+	switch {
+	case p.code == "panic":
+		s.Log.Error("request failed", append(attributes, "stack", string(debug.Stack()))...)
+	case p.status >= http.StatusInternalServerError:
+		s.Log.Error("request failed", attributes...)
+	default:
+		s.Log.Info("request refused", attributes...)
+	}
+	pages.Write(w, pages.Page{Status: p.status, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
+}
+
+// fail is problem for a tenant's request.
+func (x *exchange) fail(p problem) {
+	x.problem(x.w, x.r, p, "tenant", x.tenant.Name())
+}
+
+// bounded keeps what a client sends from filling the log.
+func bounded(s string) string {
+	const limit = 256
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client may be gone
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+
+	"cequence.cloud/saml-operator/internal/gateway/session"
+)
+
+// The headers by which the application learns who is there. GroupsHeader has
+// the groups joined by commas; "%" and "," within a group are written "%25"
+// and "%2C".
+const (
+	UserHeader   = "X-Auth-Request-User"
+	EmailHeader  = "X-Auth-Request-Email"
+	GroupsHeader = "X-Auth-Request-Groups"
+	TenantHeader = "X-Auth-Request-Tenant"
+)
+
+// reservedHeaders are ours to set: no client may send anything whose name,
+// once its separators are made alike, begins so.
+var reservedHeaders = []string{
+	"x-auth-request-", "x-forwarded-", "forwarded", "x-real-ip", "remote-user", "x-remote-",
+}
+
+// visit is what the proxy has to know of a request that it lets through.
+type visit struct {
+	tenant  string
+	session session.Session
+	// renewed: the response carries a session cookie.
+	renewed bool
+}
+
+type visitKey struct{}
+
+// newProxy returns the way to the application. Every request must carry a
+// visit in its context; one without is not passed on with any identity.
+func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.SetURL(upstream)
+			pr.Out.Host = pr.In.Host
+			// The query is the application's: we decide nothing by it.
+			pr.Out.URL.RawQuery = joinQuery(upstream.RawQuery, pr.In.URL.RawQuery)
+			removeReserved(pr.Out.Header)
+			removeReserved(pr.Out.Trailer)
+			removeOwnCookies(pr.Out.Header)
+			// What came in was removed, so that the client's address is all there is.
+			pr.SetXForwarded()
+			// A tenant is reached by https only, wherever TLS ends.
+			pr.Out.Header.Set("X-Forwarded-Proto", "https")
+			if v, ok := pr.In.Context().Value(visitKey{}).(visit); ok {
+				setIdentity(pr.Out.Header, v)
+			}
+		},
+		ModifyResponse: func(response *http.Response) error {
+			dropOwnCookies(response.Header)
+			if v, ok := response.Request.Context().Value(visitKey{}).(visit); ok && v.renewed {
+				// A shared cache would hand the cookie to others.
+				response.Header.Set("Cache-Control", "no-store")
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil {
+				log.Warn("application not reached", "error", err.Error())
+			}
+			fail(w, r)
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+func withVisit(r *http.Request, v visit) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+}
+
+func setIdentity(h http.Header, v visit) {
+	h.Set(UserHeader, v.session.StableID)
+	h.Set(TenantHeader, v.tenant)
+	if v.session.Email != "" {
+		h.Set(EmailHeader, v.session.Email)
+	}
+	if len(v.session.Groups) > 0 {
+		h.Set(GroupsHeader, joinGroups(v.session.Groups))
+	}
+}
+
+// escapeGroup keeps one group from looking like two.
+var escapeGroup = strings.NewReplacer("%", "%25", ",", "%2C")
+
+func joinGroups(groups []string) string {
+	escaped := slices.Clone(groups)
+	for i, group := range escaped {
+		escaped[i] = escapeGroup.Replace(group)
+	}
+	return strings.Join(escaped, ",")
+}
+
+// removeReserved removes what only we may say. Applications often read
+// headers by names in which "_" or "." have become "-", or the reverse.
+func removeReserved(h http.Header) {
+	for name := range h {
+		plain := strings.Map(func(r rune) rune {
+			switch {
+			case 'A' <= r && r <= 'Z':
+				return r - 'A' + 'a'
+			case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+				return r
+			}
+			return '-'
+		}, name)
+		for _, reserved := range reservedHeaders {
+			if strings.HasPrefix(plain, reserved) {
+				delete(h, name)
+				break
+			}
+		}
+	}
+}
+
+// removeOwnCookies takes our cookies out of a request and leaves the others as
+// they were written: the application must not be able to lose or log a
+// session.
+func removeOwnCookies(h http.Header) {
+	var kept []string
+	for _, line := range h.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			if pair = strings.TrimSpace(pair); pair != "" && !session.IsOwnCookie(strings.TrimSpace(name)) {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	h.Del("Cookie")
+	if len(kept) > 0 {
+		h.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
+
+// dropOwnCookies takes cookies named like ours out of the application's
+// response.
+func dropOwnCookies(h http.Header) {
+	cookies := slices.DeleteFunc(h.Values("Set-Cookie"), func(line string) bool {
+		name, _, _ := strings.Cut(line, "=")
+		return session.IsOwnCookie(strings.TrimSpace(name))
+	})
+	h.Del("Set-Cookie")
+	for _, cookie := range cookies {
+		h.Add("Set-Cookie", cookie)
+	}
+}
+
+func joinQuery(upstream, own string) string {
+	if upstream == "" || own == "" {
+		return upstream + own
+	}
+	return upstream + "&" + own
+}

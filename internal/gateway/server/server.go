@@ -1,0 +1,256 @@
+// Package server is the gateway as browsers see it: it finds the tenant by the
+// Host header, signs users in and out, and passes the requests of those who
+// are signed in to the application.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/gateway/tenant"
+	"cequence.cloud/saml-operator/internal/store"
+)
+
+// ownTimeout bounds reading a request to one of our own endpoints and writing
+// its response; the application's may take as long as it likes.
+const ownTimeout = 15 * time.Second
+
+// Options of a Server; only Upstream may be nil.
+type Options struct {
+	Tenants     *tenant.Registry
+	Store       store.Store
+	Codec       *session.Codec
+	Revocations *session.Revocations
+	// Upstream is the application. Without one, a page says who is signed in.
+	Upstream  *url.URL
+	ClockSkew time.Duration
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Server is an http.Handler for all tenants' hosts.
+type Server struct {
+	Options
+	proxy       *httputil.ReverseProxy
+	groups      *groupCache
+	crossOrigin *http.CrossOriginProtection
+}
+
+// New returns a Server.
+func New(o Options) *Server {
+	s := &Server{Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection()}
+	if o.Upstream != nil {
+		s.proxy = newProxy(o.Upstream, o.Log, func(w http.ResponseWriter, r *http.Request) {
+			s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable", title: "The application is not available",
+				advice: "You are signed in, but the application did not answer. Please try again in a moment."})
+		})
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.recover(w, r)
+
+	t := s.Tenants.ByHost(canonicalHost(r.Host))
+	if t == nil {
+		if !s.Tenants.Synced() {
+			s.problem(w, r, problem{status: http.StatusServiceUnavailable, code: "starting", title: "Please wait a moment",
+				advice: "This service is starting. Please try again in a moment."})
+			return
+		}
+		s.problem(w, r, problem{status: http.StatusNotFound, code: "tenant_unknown", title: "Nobody signs in here",
+			advice: "There is no organization with this address. Please check the address that you were given."})
+		return
+	}
+	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: session.Binding{
+		Tenant: t.Name(), Host: t.Config.Host, IDPEntityID: t.Config.IdentityProvider.EntityID,
+	}}
+	if !ownPath(r.URL.Path) {
+		v.application()
+		return
+	}
+	v.own()
+}
+
+// exchange is one request to a tenant's host and its response.
+type exchange struct {
+	*Server
+	w       http.ResponseWriter
+	r       *http.Request
+	tenant  *tenant.Tenant
+	binding session.Binding
+}
+
+// own serves the endpoints that are not the application's.
+func (x *exchange) own() {
+	controller := http.NewResponseController(x.w)
+	deadline := time.Now().Add(ownTimeout)
+	// Not every ResponseWriter has deadlines; the server's has.
+	_ = controller.SetReadDeadline(deadline)
+	_ = controller.SetWriteDeadline(deadline)
+	pages.Secure(x.w.Header())
+
+	switch x.r.URL.Path {
+	case "/saml/metadata":
+		x.allow(x.metadata, http.MethodGet, http.MethodHead)
+	case "/saml/login":
+		x.allow(x.login, http.MethodGet)
+	case "/saml/acs":
+		x.allow(x.acs, http.MethodPost)
+	case "/saml/session":
+		x.allow(x.whoami, http.MethodGet, http.MethodHead)
+	case "/saml/logout":
+		x.allow(x.logout, http.MethodGet, http.MethodPost)
+	default:
+		x.fail(problem{status: http.StatusNotFound, code: "not_found", title: "Page not found",
+			advice: "There is nothing at this address."})
+	}
+}
+
+func (x *exchange) allow(serve func(), methods ...string) {
+	if !slices.Contains(methods, x.r.Method) {
+		x.w.Header().Set("Allow", strings.Join(methods, ", "))
+		x.fail(problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", title: "This does not work here",
+			advice: "Please go back and try again."})
+		return
+	}
+	serve()
+}
+
+func (x *exchange) metadata() {
+	x.w.Header().Set("Content-Type", "application/samlmetadata+xml")
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(x.tenant.Metadata)))
+	_, _ = x.w.Write(x.tenant.Metadata) // the client may be gone
+}
+
+// application serves what is behind the gateway, to those who are signed in.
+func (x *exchange) application() {
+	if x.r.Method == http.MethodConnect || x.r.Method == http.MethodTrace {
+		x.allow(nil, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions)
+		return
+	}
+	s, err := x.current()
+	if err != nil {
+		x.challenge(err)
+		return
+	}
+	if x.proxy == nil {
+		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
+			"You are signed in as " + s.StableID + ".", "There is no application behind this gateway yet.",
+		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
+		return
+	}
+	if s.Groups, err = x.groups.of(x.r.Context(), x.tenant.Name(), s); err != nil {
+		x.storeFailed("read groups of session", err)
+		return
+	}
+	x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{tenant: x.tenant.Name(), session: s, renewed: x.renew(s)}))
+}
+
+// current returns the browser's session if it counts.
+func (x *exchange) current() (session.Session, error) {
+	s, err := x.Codec.Open(x.binding, x.r)
+	if err != nil {
+		return session.Session{}, err
+	}
+	if err := session.Check(s, x.policy(), x.Revocations, x.Now()); err != nil {
+		return session.Session{}, err
+	}
+	return s, nil
+}
+
+func (x *exchange) policy() session.Policy {
+	return session.Policy{
+		MaxDuration: x.tenant.Config.Session.MaxDuration.Duration(),
+		IdleTimeout: x.tenant.Config.Session.IdleTimeout.Duration(),
+	}
+}
+
+// renew writes the cookie again if it is time to, and says whether it did.
+func (x *exchange) renew(s session.Session) bool {
+	now := x.Now()
+	if !x.policy().NeedsRenewal(s, now) {
+		return false
+	}
+	s.SeenAt = now
+	if s.GroupsInStore {
+		s.Groups = nil
+	}
+	cookie, err := x.Codec.Seal(x.binding, s)
+	if err != nil {
+		x.Log.Error("renew session", "tenant", x.tenant.Name(), "error", err.Error())
+		return false
+	}
+	http.SetCookie(x.w, cookie)
+	return true
+}
+
+// challenge answers a request that has no session: a person is sent to sign in,
+// a program is told so.
+func (x *exchange) challenge(why error) {
+	x.Log.Debug("not signed in", "tenant", x.tenant.Name(), "reason", why.Error())
+	h := x.w.Header()
+	pages.Secure(h)
+	if isNavigation(x.r) {
+		login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
+		h.Set("Location", login.String())
+		x.w.WriteHeader(http.StatusFound)
+		return
+	}
+	h.Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
+	writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
+}
+
+// isNavigation says whether a person looks at the response. [Fetch Metadata 2.3]
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return (mode == "" || mode == "navigate") && strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/html")
+}
+
+// canonicalHost returns the host of a Host header in the form in which tenants
+// are registered, or nothing if it is not a plain host name.
+func canonicalHost(host string) string {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return ""
+		}
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// recover turns a panic into a page, but lets those pass that mean "cut the
+// connection".
+func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
+	switch cause := recover(); cause {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(cause)
+	default:
+		s.problem(w, r, problem{status: http.StatusInternalServerError, code: "panic", title: "Something went wrong",
+			advice: "This is our fault. Please try again.", cause: cause})
+	}
+}
+
+func (x *exchange) storeFailed(what string, err error) {
+	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody is listening
+	}
+	x.fail(problem{status: http.StatusServiceUnavailable, code: "store_unavailable", title: "Please try again in a moment",
+		advice: "This service cannot do that at the moment. Please try again.", cause: what + ": " + err.Error()})
+}

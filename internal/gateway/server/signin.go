@@ -1,0 +1,254 @@
+package server
+
+import (
+	"crypto"
+	"errors"
+	"mime"
+	"net/http"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway/identity"
+	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/gateway/sp"
+	"cequence.cloud/saml-operator/internal/store"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// maxFormBytes bounds the body that the assertion consumer service reads.
+const maxFormBytes = 256 << 10
+
+// login sends the browser to the IdP. [SAMLProf 4.1.3]
+func (x *exchange) login() {
+	now := x.Now()
+	pending := session.Pending{
+		RequestID: sp.NewRequestID(),
+		ReturnTo:  SafeReturnTo(x.r.URL.Query().Get("return_to")),
+		IssuedAt:  now,
+		Handle:    session.NewHandle(),
+	}
+	config := x.tenant.Config
+	endpoint := config.IdentityProvider.SSO[0] // Validate: at least one, best first
+	request := sp.AuthnRequest{
+		ID:           pending.RequestID,
+		IssueInstant: now,
+		Issuer:       config.ServiceProvider.EntityID,
+		ACSURL:       config.ServiceProvider.ACSURL,
+		Destination:  endpoint.Location,
+		NameIDFormat: config.ServiceProvider.NameIDFormat,
+	}
+	cookies, err := x.Codec.Begin(x.binding, x.r, pending, now)
+	if err != nil {
+		x.internal(err)
+		return
+	}
+	send := x.redirect
+	if endpoint.Binding == tenantconfig.BindingPOST {
+		send = x.post
+	}
+	send(request, pending.Handle, cookies)
+}
+
+func (x *exchange) redirect(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
+	target, err := request.RedirectURL(relayState, x.signer())
+	if err != nil {
+		x.internal(err)
+		return
+	}
+	x.setCookies(cookies...)
+	x.w.Header().Set("Location", target)
+	x.w.WriteHeader(http.StatusFound)
+}
+
+func (x *exchange) post(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
+	form, err := request.PostForm(relayState, x.signer())
+	if err != nil {
+		x.internal(err)
+		return
+	}
+	x.setCookies(cookies...)
+	pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "Signing in",
+		Paragraphs: []string{"You are being sent to your organization's sign-in."},
+		Form: &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true,
+			Fields: []pages.Field{{Name: "SAMLRequest", Value: form.SAMLRequest}, {Name: "RelayState", Value: form.RelayState}}}})
+}
+
+// acs consumes the IdP's answer. [SAMLProf 4.1.4] The RelayState counts for
+// nothing: the signed InResponseTo says which of this browser's requests is
+// answered, and so where the user wanted to go.
+func (x *exchange) acs() {
+	if mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || mediaType != "application/x-www-form-urlencoded" {
+		x.refuse(nil, http.StatusUnsupportedMediaType, "form_expected", nil)
+		return
+	}
+	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxFormBytes)
+	if err := x.r.ParseForm(); err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			x.refuse(nil, http.StatusRequestEntityTooLarge, string(sp.CodeTooLarge), err)
+			return
+		}
+		x.refuse(nil, http.StatusBadRequest, "form_invalid", err)
+		return
+	}
+	responses := x.r.PostForm["SAMLResponse"]
+	if len(responses) != 1 {
+		x.refuse(nil, http.StatusBadRequest, "form_invalid", errors.New("not exactly one SAMLResponse"))
+		return
+	}
+	now := x.Now()
+	pending, _ := x.Codec.Pending(x.binding, x.r, now)
+	if len(pending) == 0 {
+		// Nothing is verified for a browser that did not begin here.
+		x.refuse(nil, http.StatusForbidden, string(sp.CodeUnsolicited), errors.New("the browser has no pending request"))
+		return
+	}
+	response, err := sp.DecodeResponse(responses[0])
+	if err != nil {
+		x.refuse(nil, http.StatusBadRequest, string(sp.CodeOf(err)), err)
+		return
+	}
+	assertion, err := sp.Verify(response, x.expectations(pending, now))
+	if err != nil {
+		x.refuse(nil, http.StatusForbidden, string(sp.CodeOf(err)), err)
+		return
+	}
+	answered, ok := find(pending, assertion.InResponseTo)
+	if !ok {
+		x.refuse(assertion, http.StatusForbidden, string(sp.CodeInResponseToMismatch), nil)
+		return
+	}
+	who, err := identity.FromAssertion(assertion, x.tenant.Config.AttributeMapping)
+	if err != nil {
+		x.refuse(assertion, http.StatusForbidden, identityCode(err), err)
+		return
+	}
+	x.begin(assertion, answered, who, now)
+}
+
+// begin makes the sign-in count and the session start.
+func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who identity.Identity, now time.Time) {
+	s := session.Session{
+		ID: session.NewID(), StableID: who.UserID,
+		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
+		Groups:    who.Groups,
+		CreatedAt: now, SeenAt: now,
+		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter),
+	}
+	result, err := x.Store.RecordSignIn(x.r.Context(), store.SignIn{
+		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
+		AssertionID: assertion.ID, AssertionExpires: assertion.NotOnOrAfter,
+		RequestID: answered.RequestID, RequestExpires: answered.ExpiresAt(),
+		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
+			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
+		SessionID: s.ID, SessionExpires: s.ExpiresAt,
+	})
+	switch {
+	case errors.Is(err, store.ErrReplayed):
+		x.refuse(assertion, http.StatusForbidden, "assertion_replayed", err)
+		return
+	case errors.Is(err, store.ErrRequestAnswered):
+		x.refuse(assertion, http.StatusForbidden, "request_answered", err)
+		return
+	case err != nil:
+		x.storeFailed("record sign-in", err)
+		return
+	}
+	s.UserID = result.User.ID
+	cookie, err := x.Codec.Seal(x.binding, s)
+	if errors.Is(err, session.ErrTooLarge) {
+		s.Groups, s.GroupsInStore = nil, true
+		cookie, err = x.Codec.Seal(x.binding, s)
+	}
+	if err != nil {
+		x.internal(err)
+		return
+	}
+	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "success",
+		"user", result.User.ID, "created", result.Created, "groups", len(who.Groups))...)
+	x.setCookies(cookie, session.End(answered))
+	x.w.Header().Set("Location", answered.ReturnTo)
+	x.w.WriteHeader(http.StatusSeeOther)
+}
+
+// expectations come from the tenant's configuration and from this browser's
+// cookies, never from the request's host or the message.
+func (x *exchange) expectations(pending []session.Pending, now time.Time) sp.Expectations {
+	config := x.tenant.Config
+	want := sp.Expectations{
+		EntityID:            config.ServiceProvider.EntityID,
+		ACSURL:              config.ServiceProvider.ACSURL,
+		IDPEntityID:         config.IdentityProvider.EntityID,
+		SigningCertificates: x.tenant.SigningCertificates,
+		Now:                 now,
+		ClockSkew:           x.ClockSkew,
+	}
+	for _, p := range pending {
+		want.RequestIDs = append(want.RequestIDs, p.RequestID)
+	}
+	if x.tenant.Key != nil {
+		want.DecryptionKeys = append(want.DecryptionKeys, x.tenant.Key)
+	}
+	return want
+}
+
+func find(pending []session.Pending, requestID string) (session.Pending, bool) {
+	for _, p := range pending {
+		if p.RequestID == requestID {
+			return p, true
+		}
+	}
+	return session.Pending{}, false
+}
+
+// refuse answers a sign-in that failed. The assertion is nil unless it was
+// verified.
+func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, cause error) {
+	p := problem{
+		status: status, code: code, title: "You could not be signed in",
+		advice:     "Please try again. If this happens again, give your administrator the support ID below.",
+		link:       &pages.Link{URL: "/saml/login", Text: "Sign in again"},
+		attributes: append(x.evidence(assertion), "outcome", "refused"),
+	}
+	if cause != nil {
+		p.cause = cause
+	}
+	if refusal, ok := errors.AsType[*sp.Error](cause); ok && len(refusal.StatusCodes) > 0 {
+		p.attributes = append(p.attributes, "samlStatus", refusal.StatusCodes, "samlStatusMessage", refusal.StatusMessage)
+	}
+	x.problem(x.w, x.r, p)
+}
+
+// evidence identifies a sign-in in the log, without what the assertion says.
+func (x *exchange) evidence(assertion *sp.Assertion) []any {
+	attributes := []any{"event", "sign-in", "tenant", x.tenant.Name()}
+	if assertion != nil {
+		attributes = append(attributes, "assertionID", bounded(assertion.ID), "requestID", assertion.InResponseTo)
+	}
+	return attributes
+}
+
+func identityCode(err error) string {
+	if refusal, ok := errors.AsType[*identity.Error](err); ok {
+		return string(refusal.Code)
+	}
+	return string(sp.CodeInternal)
+}
+
+// signer is nil unless the tenant's requests are to be signed.
+func (x *exchange) signer() crypto.Signer {
+	if !x.tenant.Config.ServiceProvider.SignAuthnRequests {
+		return nil
+	}
+	return x.tenant.Key // Load: not nil
+}
+
+func (x *exchange) internal(err error) {
+	x.fail(problem{status: http.StatusInternalServerError, code: string(sp.CodeInternal), title: "Something went wrong",
+		advice: "This is our fault. Please try again.", cause: err.Error()})
+}
+
+func (x *exchange) setCookies(cookies ...*http.Cookie) {
+	for _, cookie := range cookies {
+		http.SetCookie(x.w, cookie)
+	}
+}

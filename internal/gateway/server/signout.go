@@ -1,0 +1,98 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/session"
+)
+
+// whoami tells the application's scripts who is signed in.
+func (x *exchange) whoami() {
+	s, err := x.current()
+	if err != nil {
+		x.w.Header().Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
+		writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
+		return
+	}
+	groups, err := x.groups.of(x.r.Context(), x.tenant.Name(), s)
+	if err != nil {
+		x.storeFailed("read groups of session", err)
+		return
+	}
+	type user struct {
+		ID          string   `json:"id"`
+		Email       string   `json:"email"`
+		DisplayName string   `json:"displayName"`
+		GivenName   string   `json:"givenName"`
+		Surname     string   `json:"surname"`
+		Groups      []string `json:"groups"`
+	}
+	writeJSON(x.w, http.StatusOK, struct {
+		Tenant        string    `json:"tenant"`
+		User          user      `json:"user"`
+		SignedInAt    time.Time `json:"signedInAt"`
+		ExpiresAt     time.Time `json:"expiresAt"`
+		IdleExpiresAt time.Time `json:"idleExpiresAt"`
+	}{
+		Tenant: x.tenant.Name(),
+		User: user{ID: s.StableID, Email: s.Email, DisplayName: s.DisplayName,
+			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, groups...)},
+		SignedInAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(), IdleExpiresAt: x.policy().Deadline(s).UTC(),
+	})
+}
+
+// logout ends the session here; the one at the IdP goes on. A request that
+// another site may have caused only gets a form that asks.
+func (x *exchange) logout() {
+	s, err := x.Codec.Open(x.binding, x.r)
+	meant := x.meant()
+	switch {
+	case err != nil:
+		// Browsers withhold the cookie from other sites' requests, so only one
+		// that was meant may delete it.
+		x.signedOut(meant)
+		return
+	case !meant:
+		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "Sign out?",
+			Paragraphs: []string{"You are signed in as " + s.StableID + "."},
+			Form:       &pages.Form{Action: "/saml/logout", Button: "Sign out"}})
+		return
+	}
+	// In memory first: whatever the store does, the session is over now.
+	x.Revocations.Add(s.ID, s.ExpiresAt, x.Now())
+	if err := x.Store.RevokeSession(x.r.Context(), s.ID, s.ExpiresAt); err != nil {
+		// The cookie stays, so that trying again can make it last.
+		x.storeFailed("revoke session", err)
+		return
+	}
+	x.Log.Info("sign-out", "event", "sign-out", "tenant", x.tenant.Name(), "outcome", "success", "user", s.UserID, "address", x.r.RemoteAddr)
+	x.signedOut(true)
+}
+
+// meant says whether the user asked to sign out, rather than another site: by
+// a form of our own origin, or by following a link of it or typing the address
+// in a browser that tells. [Fetch Metadata 2.1 to 2.4]
+func (x *exchange) meant() bool {
+	if x.r.Method == http.MethodPost {
+		return x.crossOrigin.Check(x.r) == nil
+	}
+	h := x.r.Header
+	if strings.Contains(h.Get("Sec-Purpose"), "prefetch") {
+		return false
+	}
+	site := h.Get("Sec-Fetch-Site")
+	return (site == "same-origin" || site == "none") &&
+		h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
+}
+
+func (x *exchange) signedOut(clear bool) {
+	if clear {
+		http.SetCookie(x.w, session.Clear())
+	}
+	pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed out",
+		Paragraphs: []string{"You may still be signed in at your organization. On a shared computer, sign out there too, or close the browser."},
+		Link:       &pages.Link{URL: "/", Text: "Sign in again"}})
+}

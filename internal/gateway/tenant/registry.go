@@ -1,0 +1,181 @@
+package tenant
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// Set is the files of one tenant as a source last saw them.
+type Set struct {
+	// Revision differs whenever Files do; a set with the revision of before is
+	// not loaded again.
+	Revision string
+	Files    tenantconfig.Files
+	// Err says why the files could not be read, although they are there.
+	Err error
+}
+
+// Status is what the gateway does for one tenant.
+type Status struct {
+	Tenant string `json:"tenant"`
+	// Host is empty if the tenant is not served.
+	Host string `json:"host,omitempty"`
+	// ConfigHash is of the files that are served, or were last.
+	ConfigHash string `json:"configHash,omitempty"`
+	// Problem says why the newest files are not served.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Registry holds all tenants. Its methods may be called concurrently; ByHost
+// takes no lock.
+type Registry struct {
+	log    *slog.Logger
+	byHost atomic.Pointer[map[string]*Tenant]
+
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+// entry is one tenant's history in short.
+type entry struct {
+	revision string
+	hash     string
+	// good is the last set that could be loaded.
+	good *Tenant
+	// loadProblem and hostProblem are empty when all is well.
+	loadProblem, hostProblem string
+}
+
+// NewRegistry returns a Registry without tenants.
+func NewRegistry(log *slog.Logger) *Registry {
+	return &Registry{log: log, entries: map[string]*entry{}}
+}
+
+// ByHost returns the tenant of a host, or nil. The host is in lower case,
+// without port or trailing dot.
+func (r *Registry) ByHost(host string) *Tenant {
+	if hosts := r.byHost.Load(); hosts != nil {
+		return (*hosts)[host]
+	}
+	return nil
+}
+
+// Synced says whether Apply was called: before, an unknown host may be one
+// that is not loaded yet.
+func (r *Registry) Synced() bool { return r.byHost.Load() != nil }
+
+// Apply makes sets, by tenant, all that there is. A tenant that is not among
+// them is gone at once; one whose set is of no use stays as it was.
+func (r *Registry) Apply(sets map[string]Set) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	for name, e := range r.entries {
+		if _, ok := sets[name]; !ok {
+			delete(r.entries, name)
+			if e.good != nil {
+				r.log.Info("tenant removed", "tenant", name)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		r.load(name, sets[name])
+	}
+	r.assignHosts()
+}
+
+func (r *Registry) load(name string, set Set) {
+	e, known := r.entries[name]
+	if !known {
+		e = &entry{}
+		r.entries[name] = e
+	}
+	if known && set.Err == nil && e.revision == set.Revision {
+		return
+	}
+	err := set.Err
+	if err == nil {
+		e.revision = set.Revision
+		var loaded *Tenant
+		if loaded, err = Load(name, set.Files); err == nil {
+			e.good, e.hash, e.loadProblem = loaded, configHash(set.Files), ""
+			r.log.Info("tenant loaded", "tenant", name, "host", loaded.Config.Host, "configHash", e.hash)
+			return
+		}
+	} else {
+		// Whatever comes next is to be loaded, even if it is as before.
+		e.revision = ""
+	}
+	if problem := err.Error(); problem != e.loadProblem {
+		e.loadProblem = problem
+		r.log.Error("tenant configuration refused", "tenant", name, "servesLastKnownGood", e.good != nil, "error", problem)
+	}
+}
+
+// assignHosts gives each host to one tenant: the one that has it, else the
+// first by name.
+func (r *Registry) assignHosts() {
+	hosts := make(map[string]*Tenant, len(r.entries))
+	names := slices.Sorted(maps.Keys(r.entries))
+	for _, name := range names {
+		if t := r.entries[name].good; t != nil {
+			if holder := r.ByHost(t.Config.Host); holder != nil && holder.Name() == name {
+				hosts[t.Config.Host] = t
+			}
+		}
+	}
+	for _, name := range names {
+		e := r.entries[name]
+		if e.good == nil {
+			continue
+		}
+		host := e.good.Config.Host
+		if _, taken := hosts[host]; !taken {
+			hosts[host] = e.good
+		}
+		problem := ""
+		if holder := hosts[host]; holder != e.good {
+			problem = fmt.Sprintf("host %s belongs to tenant %s", host, holder.Name())
+		}
+		if problem != e.hostProblem && problem != "" {
+			r.log.Error("tenant not served", "tenant", name, "error", problem)
+		}
+		e.hostProblem = problem
+	}
+	r.byHost.Store(&hosts)
+}
+
+// Status returns all tenants, by name.
+func (r *Registry) Status() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	statuses := make([]Status, 0, len(r.entries))
+	for _, name := range slices.Sorted(maps.Keys(r.entries)) {
+		e := r.entries[name]
+		s := Status{Tenant: name, ConfigHash: e.hash, Problem: e.loadProblem}
+		if e.good != nil {
+			if e.hostProblem == "" {
+				s.Host = e.good.Config.Host
+			} else if s.Problem == "" {
+				s.Problem = e.hostProblem
+			}
+		}
+		statuses = append(statuses, s)
+	}
+	return statuses
+}
+
+// configHash is the hash that the operator annotates: over the files of the
+// configuration, without the key.
+func configHash(files tenantconfig.Files) string {
+	config := maps.Clone(files)
+	delete(config, tenantconfig.FileKey)
+	delete(config, tenantconfig.FileCertificate)
+	return config.Hash()
+}
