@@ -60,8 +60,8 @@ type Descriptor struct {
 // lower-case hex.
 func Fingerprint(certificate *x509.Certificate) string { return fingerprint(certificate.Raw) }
 
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
+func fingerprint(content []byte) string {
+	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
 
@@ -77,16 +77,15 @@ func (d *Descriptor) Digest() string {
 	}
 	slices.Sort(fingerprints)
 
-	sum := sha256.New()
-	encoder := json.NewEncoder(sum)
-	for _, part := range []any{
-		d.EntityID, len(d.SSO), d.SSO, len(d.SLO), d.SLO, fingerprints,
-		len(d.NameIDFormats), d.NameIDFormats, d.WantAuthnRequestsSigned,
-	} {
-		// Strings, numbers and slices of them always encode, and a hash never fails.
-		_ = encoder.Encode(part)
-	}
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	// Strings, flags and slices of them always encode.
+	meaning, _ := json.Marshal(struct {
+		EntityID                string
+		SSO, SLO                []Endpoint `json:",omitempty"`
+		SigningCertificates     []string   `json:",omitempty"`
+		NameIDFormats           []string   `json:",omitempty"`
+		WantAuthnRequestsSigned bool
+	}{d.EntityID, d.SSO, d.SLO, fingerprints, d.NameIDFormats, d.WantAuthnRequestsSigned})
+	return "sha256:" + fingerprint(meaning)
 }
 
 // marshalled is crewjam's type of that name reduced to what is

@@ -125,7 +125,7 @@ func (s *survey) entity(start xml.StartElement, outer validity) error {
 		return err
 	}
 	s.IDPs++
-	if len(s.Sample) < maxSample {
+	if len(s.Sample) < maxSample && !slices.Contains(s.Sample, e.id) {
 		s.Sample = append(s.Sample, e.id)
 	}
 	if fits {

@@ -58,7 +58,7 @@ type candidate struct {
 	Specified bool   // Wanted comes from the spec, not from what was accepted before
 
 	IDPs    int      // entities with an IdP role of any protocol
-	Sample  []string // entity IDs of the first of them
+	Sample  []string // distinct entity IDs of the first of them
 	Fitting int      // those that fit Wanted
 	found   entity   // the first of those
 
@@ -103,10 +103,11 @@ func matchesEntityID(c candidate) (Reason, string, bool) {
 }
 
 func isUnambiguous(c candidate) (Reason, string, bool) {
-	if c.Wanted != "" {
-		return AmbiguousEntity, fmt.Sprintf("the metadata describes the IdP %s %d times; have the duplicates removed at its source", quote(c.Wanted), c.Fitting), c.Fitting > 1
+	message := fmt.Sprintf("the metadata describes %d IdPs, such as %s; set idpEntityID to the one that is meant", c.IDPs, quoteAll(c.Sample))
+	if c.Wanted != "" || len(c.Sample) == 1 {
+		message = fmt.Sprintf("the metadata describes the IdP %s %d times; have the duplicates removed at its source", quote(c.found.id), c.Fitting)
 	}
-	return AmbiguousEntity, fmt.Sprintf("the metadata describes %d IdPs, such as %s; set idpEntityID to the one that is meant", c.IDPs, quoteAll(c.Sample)), c.Fitting > 1
+	return AmbiguousEntity, message, c.Fitting > 1
 }
 
 func speaksSAML2(c candidate) (Reason, string, bool) {

@@ -23,7 +23,7 @@ var refusals = map[string]struct {
 	"DoctypeForbidden": {idpmetadata.ParseFailed, "DOCTYPE"},
 	"TooComplex":       {idpmetadata.ParseFailed, "too complex"},
 	"NoIdPRole":        {idpmetadata.NoIDPRole, "no IDPSSODescriptor"},
-	"Ambiguous":        {idpmetadata.AmbiguousEntity, "describes [23] IdPs, such as"},
+	"Ambiguous":        {idpmetadata.AmbiguousEntity, "describes 3 IdPs, such as|describes the IdP .* 2 times"},
 	"NoSSOEndpoint":    {idpmetadata.InsecureEndpoint, "no single sign-on endpoint with the HTTP-Redirect or HTTP-POST binding"},
 	"BadEndpoint":      {idpmetadata.InsecureEndpoint, "no single sign-on endpoint of the IdP has a Location that is a complete https URL"},
 	"InsecureEndpoint": {idpmetadata.InsecureEndpoint, "http, not https"},

@@ -1,0 +1,110 @@
+package idpmetadata_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+)
+
+// certify puts a public key into a certificate that another key signs.
+func certify(t *testing.T, public crypto.PublicKey, commonName string) []byte {
+	t.Helper()
+	issuer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: commonName}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, issuer)
+	require.NoError(t, err)
+	return der
+}
+
+func TestSigningKeys(t *testing.T) {
+	rsaKey := func(bits uint) crypto.PublicKey {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
+	}
+	ecKey := func(curve elliptic.Curve) crypto.PublicKey {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		require.NoError(t, err)
+		return &key.PublicKey
+	}
+	edKey, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+
+	for name, tc := range map[string]struct {
+		key     crypto.PublicKey
+		problem string
+	}{
+		"RSA-1024": {rsaKey(1024), "1024 bits"},
+		"RSA-2047": {rsaKey(2047), "2047 bits"},
+		"RSA-2048": {rsaKey(2048), ""},
+		"RSA-8192": {rsaKey(8192), ""},
+		"RSA-8193": {rsaKey(8193), "more than 8192 bits"},
+		"P-224":    {ecKey(elliptic.P224()), "P-224"},
+		"P-256":    {ecKey(elliptic.P256()), ""},
+		"P-384":    {ecKey(elliptic.P384()), ""},
+		"P-521":    {ecKey(elliptic.P521()), ""},
+		"Ed25519":  {edKey, "Ed25519"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := withCertificates(t, base64.StdEncoding.EncodeToString(certify(t, tc.key, "idp")))
+			if tc.problem == "" {
+				assert.Len(t, d.SigningCertificates, 1)
+				assert.Empty(t, d.DroppedCertificates)
+				assertReadsBack(t, d)
+				return
+			}
+			assert.Empty(t, d.SigningCertificates)
+			require.Len(t, d.DroppedCertificates, 1)
+			assert.Contains(t, d.DroppedCertificates[0].Reason, tc.problem)
+			assert.Equal(t, "CN=idp", d.DroppedCertificates[0].Subject)
+		})
+	}
+}
+
+func TestDroppedCertificates(t *testing.T) {
+	edKey, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	odd := base64.StdEncoding.EncodeToString(certify(t, edKey, "a\nb\x1b[31m"+strings.Repeat("x", 500)))
+	good := signingCertificate(t)
+	der, err := base64.StdEncoding.DecodeString(good)
+	require.NoError(t, err)
+	joined := base64.StdEncoding.EncodeToString(append(der, der...))
+
+	d := withCertificates(t, "", "!", good, "\n", joined, odd, good, odd, strings.Repeat("A", 40_000))
+	assert.Len(t, d.SigningCertificates, 1)
+	var reasons []string
+	for _, dropped := range d.DroppedCertificates {
+		reasons = append(reasons, dropped.Reason)
+		assert.NotRegexp(t, `[[:cntrl:]]`, dropped.Subject)
+		assert.LessOrEqual(t, len([]rune(dropped.Subject)), 256)
+	}
+	assert.Equal(t, []string{
+		"its element is empty", "it is not valid base64", "it is not a valid X.509 certificate",
+		"its key type Ed25519 cannot check SAML signatures, RSA or ECDSA is needed", "it is far too large for a certificate",
+	}, reasons, "each once, in document order")
+}
+
+func withCertificates(t *testing.T, certificates ...string) *idpmetadata.Descriptor {
+	t.Helper()
+	var keys strings.Builder
+	for _, c := range certificates {
+		keys.WriteString(`<KeyDescriptor><ds:KeyInfo><ds:X509Data><ds:X509Certificate>` + c + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo></KeyDescriptor>`)
+	}
+	d, err := idpmetadata.Parse(idp("", keys.String()), "")
+	require.NoError(t, err)
+	return d
+}
