@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +42,8 @@ var (
 	// operator is what decides and fetches: the gateway knows no CRD and calls
 	// no metadata URL.
 	operator = []string{
-		"./api", "./controllers", "./internal/idpmetadata", "./internal/render", "./internal/rollout",
+		"./api", "./config/crd", "./controllers",
+		"./internal/idpmetadata", "./internal/manifest", "./internal/render", "./internal/rollout",
 		"sigs.k8s.io/controller-runtime",
 	}
 	// gateway is what meets browsers and keeps users.
@@ -56,6 +59,7 @@ var rules = []rule{
 	{folder: "./api", may: []string{"k8s.io/apimachinery"}},
 	{folder: "./cmd/gateway", anything: true, never: operator},
 	{folder: "./cmd/operator", anything: true, never: gateway},
+	{folder: "./config/crd"},
 	{folder: "./controllers", never: gateway, may: append([]string{
 		"./api", "./internal/conditions", "./internal/idpmetadata", "./internal/render", "./internal/rollout",
 		"./internal/spkey", "./internal/tenantconfig",
@@ -65,11 +69,12 @@ var rules = []rule{
 	{folder: "./internal/gateway", never: operator, may: append([]string{
 		"./internal/store", "./internal/tenantconfig",
 	}, saml...)},
-	{folder: "./internal/gateway/configsource", never: operator, may: append([]string{
-		"./internal/tenantconfig",
-		"golang.org/x",
-	}, "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go")},
+	{folder: "./internal/gateway/configsource", never: operator, may: []string{
+		"./internal/gateway/tenant", "./internal/tenantconfig",
+		"golang.org/x", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
+	}},
 	{folder: "./internal/idpmetadata", may: saml, never: kubernetes},
+	{folder: "./internal/manifest", never: gateway, may: append([]string{"./api", "./config/crd"}, kubernetes...)},
 	{folder: "./internal/render", may: []string{
 		"./api", "./internal/idpmetadata", "./internal/tenantconfig",
 	}, never: gateway},
@@ -81,6 +86,7 @@ var rules = []rule{
 	{folder: "./internal/tenantconfig"},
 	// What only tests and the demo run may lean on everything, and nothing
 	// that ships may lean on it: no rule above lets it in.
+	{folder: "./internal/testbrowser", anything: true, never: kubernetes},
 	{folder: "./internal/testidp", anything: true, never: kubernetes},
 	{folder: "./hack", anything: true},
 	{folder: "./test", anything: true},
@@ -90,7 +96,10 @@ var rules = []rule{
 var shipped = []string{"./cmd"}
 
 // unshippable is what must not end up there.
-var unshippable = []string{"./internal/testidp", "./internal/store/storetest", "./test", "./hack", "testing", "github.com/stretchr/testify"}
+var unshippable = []string{
+	"./hack", "./internal/store/storetest", "./internal/testbrowser", "./internal/testidp", "./test",
+	"testing", "github.com/stretchr/testify",
+}
 
 // vagueNames say nothing about what a package does.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "shared"}
@@ -175,8 +184,6 @@ func TestRulesAreEnforced(t *testing.T) {
 					add(i, nil)
 				}
 			}
-			// Some of these are new imports only; those that have imports of
-			// their own, or are packages of the module, are written over.
 			for short, imports := range c.imports {
 				add(short, imports)
 			}
@@ -278,6 +285,12 @@ func long(name string) string {
 // lead to, as they are built for a release.
 func listTree(t *testing.T) graph {
 	t.Helper()
+	// A test's result is cached by what the test itself has opened, so it looks
+	// at every folder with packages.
+	for _, folder := range []string{"api", "cmd", "controllers", "hack", "internal", "test"} {
+		err := filepath.WalkDir(filepath.Join("../..", folder), func(_ string, _ fs.DirEntry, err error) error { return err })
+		require.NoError(t, err)
+	}
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Standard,Imports", "./...")
 	cmd.Dir = "../.."
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off")

@@ -1,0 +1,322 @@
+// Package manifests_test installs config/default into a real API server, as an
+// administrator does, and asks it what it thinks of the objects.
+package manifests_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+const (
+	installation = "../../config/default"
+	namespace    = "saml-operator-system"
+)
+
+var (
+	admin          client.Client
+	kubectlPath    string
+	kubeconfigPath string
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+// run starts the API server, installs the manifests and runs the tests.
+func run(m *testing.M) int {
+	if err := readAll("../../config"); err != nil {
+		log.Print(err)
+		return 1
+	}
+	env := &envtest.Environment{BinaryAssetsDirectory: "../../bin/kubernetes"}
+	config, err := env.Start()
+	if err != nil {
+		log.Printf("start the API server (make kubernetes builds it): %v", err)
+		return 1
+	}
+	defer func() {
+		if err := env.Stop(); err != nil {
+			log.Printf("stop the API server: %v", err)
+		}
+	}()
+	kubectlPath = env.ControlPlane.KubectlPath
+	dir, err := os.MkdirTemp("", "manifests")
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	kubeconfigPath = filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(kubeconfigPath, env.KubeConfig, 0o600); err != nil {
+		log.Print(err)
+		return 1
+	}
+	if admin, err = client.New(config, client.Options{}); err != nil {
+		log.Print(err)
+		return 1
+	}
+	if out, err := kubectl("apply", "-k", installation); err != nil {
+		log.Printf("install: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+func TestInstallingAgainChangesNothing(t *testing.T) {
+	out, err := kubectl("apply", "-k", installation)
+	require.NoError(t, err, out)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Len(t, lines, len(render(t, installation)))
+	for _, line := range lines {
+		assert.True(t, strings.HasSuffix(line, " unchanged"), line)
+	}
+}
+
+// Server-side apply knows the API's types, and refuses a field that none has.
+func TestNoFieldIsUnknown(t *testing.T) {
+	for _, object := range render(t, installation) {
+		err := admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object),
+			client.FieldOwner("manifests-test"), client.ForceOwnership, client.DryRunAll)
+		assert.NoError(t, err, "%s %s", object.GetKind(), object.GetName())
+	}
+}
+
+func TestPodsAreAdmittedAsRestricted(t *testing.T) {
+	for _, name := range []string{"saml-operator", "saml-gateway"} {
+		var deployment appsv1.Deployment
+		require.NoError(t, admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &deployment))
+		pod := &corev1.Pod{ObjectMeta: deployment.Spec.Template.ObjectMeta, Spec: deployment.Spec.Template.Spec}
+		pod.Name, pod.Namespace = name, namespace
+		assert.NoError(t, admin.Create(t.Context(), pod.DeepCopy(), client.DryRunAll), name)
+
+		pod.Spec.SecurityContext.RunAsNonRoot = nil
+		err := admin.Create(t.Context(), pod, client.DryRunAll)
+		require.True(t, apierrors.IsForbidden(err), "a lesser pod must be refused: %v", err)
+		assert.ErrorContains(t, err, `violates PodSecurity "restricted:latest"`)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	const (
+		tenants = "samltenants.sso.cequence.cloud"
+		leases  = "leases.coordination.k8s.io"
+		events  = "events.events.k8s.io"
+	)
+	ctx := t.Context()
+	for _, c := range []struct {
+		account  string
+		resource string
+		allowed  string
+		denied   string
+	}{
+		{"saml-operator", tenants, "get list watch", "create update patch delete deletecollection"},
+		{"saml-operator", tenants + "/status", "patch", ""},
+		{"saml-operator", "secrets", "get list watch create patch", "delete deletecollection"},
+		{"saml-operator", "deployments.apps", "get list watch patch", "create delete deletecollection"},
+		{"saml-operator", leases, "get create update", "delete deletecollection"},
+		{"saml-operator", events, "create patch", "delete deletecollection"},
+		{"saml-operator", "pods", "", "get list create delete"},
+		{"saml-operator", "pods/exec", "", "create"},
+		{"saml-operator", "serviceaccounts/token", "", "create"},
+		{"saml-operator", "roles.rbac.authorization.k8s.io", "", "create update patch bind escalate"},
+		{"saml-gateway", "secrets", "get list watch", "create update patch delete deletecollection"},
+		{"saml-gateway", tenants, "", "get list watch create update patch delete"},
+		{"saml-gateway", "deployments.apps", "", "get list patch"},
+		{"saml-gateway", "configmaps", "", "get list watch"},
+		{"saml-gateway", leases, "", "get create update"},
+		{"saml-gateway", "pods", "", "get list create delete"},
+	} {
+		for _, verb := range strings.Fields(c.allowed) {
+			// The authorizer learns of a Role a moment after it is applied.
+			assert.EventuallyWithT(t, func(t *assert.CollectT) {
+				assert.True(t, may(ctx, t, c.account, verb, c.resource, namespace))
+			}, 10*time.Second, 50*time.Millisecond, "%s must be allowed to %s %s", c.account, verb, c.resource)
+			assert.False(t, may(ctx, t, c.account, verb, c.resource, "default"),
+				"%s must not be allowed to %s %s of another namespace", c.account, verb, c.resource)
+		}
+		for _, verb := range strings.Fields(c.denied) {
+			assert.False(t, may(ctx, t, c.account, verb, c.resource, namespace),
+				"%s must not be allowed to %s %s", c.account, verb, c.resource)
+		}
+	}
+}
+
+// Several gateways are several namespaces: an overlay moves everything but what
+// belongs to the cluster, and sets what is its own.
+func TestOverlay(t *testing.T) {
+	objects := renderOverlay(t, `
+namespace: sso-blue
+resources: [`+installation+`]
+configMapGenerator:
+- name: saml-settings
+  behavior: merge
+  literals: [BASE_DOMAIN=blue.example]
+images:
+- {name: saml-operator, newName: registry.example/saml-operator, newTag: v1}
+`)
+	var settings string
+	for _, object := range objects {
+		if object.GetNamespace() != "" {
+			assert.Equal(t, "sso-blue", object.GetNamespace(), "%s %s", object.GetKind(), object.GetName())
+		}
+		switch object.GetKind() {
+		case "Namespace":
+			assert.Equal(t, "sso-blue", object.GetName())
+		case "RoleBinding":
+			subjects, _, err := unstructured.NestedSlice(object.Object, "subjects")
+			require.NoError(t, err)
+			require.Len(t, subjects, 1)
+			assert.Equal(t, "sso-blue", subjects[0].(map[string]any)["namespace"])
+		case "ConfigMap":
+			settings = object.GetName()
+			domain, _, err := unstructured.NestedString(object.Object, "data", "BASE_DOMAIN")
+			require.NoError(t, err)
+			assert.Equal(t, "blue.example", domain)
+		}
+	}
+	require.NotEmpty(t, settings)
+	operator := container(t, objects, "saml-operator")
+	assert.Equal(t, "registry.example/saml-operator:v1", operator.Image)
+	for _, env := range operator.Env {
+		if env.Name == "BASE_DOMAIN" {
+			assert.Equal(t, settings, env.ValueFrom.ConfigMapKeyRef.Name, "a changed setting rolls the operator")
+		}
+	}
+}
+
+func TestGatewayEndsTLSUnlessLeftOut(t *testing.T) {
+	withTLS := render(t, installation)
+	assert.Subset(t, container(t, withTLS, "saml-gateway").Args,
+		[]string{"--tls-cert-file=/tls/tls.crt", "--tls-key-file=/tls/tls.key"})
+	assert.Equal(t, int32(443), servicePort(t, withTLS))
+
+	plain := renderOverlay(t, "resources: [../../config/gateway]")
+	gateway := container(t, plain, "saml-gateway")
+	for _, arg := range gateway.Args {
+		assert.NotContains(t, arg, "tls")
+	}
+	assert.Len(t, gateway.VolumeMounts, 1)
+	assert.Equal(t, int32(80), servicePort(t, plain))
+}
+
+// may asks the API server whether a service account of the installation is
+// allowed to do something in a namespace. The resource is name.group/subresource.
+func may(ctx context.Context, t require.TestingT, account, verb, resource, in string) bool {
+	resource, subresource, _ := strings.Cut(resource, "/")
+	name, group, _ := strings.Cut(resource, ".")
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:   fmt.Sprintf("system:serviceaccount:%s:%s", namespace, account),
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: in, Verb: verb, Group: group, Resource: name, Subresource: subresource,
+		},
+	}}
+	require.NoError(t, admin.Create(ctx, review))
+	return review.Status.Allowed
+}
+
+// container returns the only container of a Deployment.
+func container(t *testing.T, objects []*unstructured.Unstructured, deployment string) corev1.Container {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() != "Deployment" || object.GetName() != deployment {
+			continue
+		}
+		var d appsv1.Deployment
+		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &d))
+		require.Len(t, d.Spec.Template.Spec.Containers, 1)
+		return d.Spec.Template.Spec.Containers[0]
+	}
+	require.Fail(t, "no Deployment "+deployment)
+	return corev1.Container{}
+}
+
+// servicePort returns the only port of the gateway's Service.
+func servicePort(t *testing.T, objects []*unstructured.Unstructured) int32 {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() != "Service" {
+			continue
+		}
+		var service corev1.Service
+		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &service))
+		require.Len(t, service.Spec.Ports, 1)
+		return service.Spec.Ports[0].Port
+	}
+	require.Fail(t, "no Service")
+	return 0
+}
+
+// renderOverlay renders a kustomization that stands beside nothing else. The
+// paths in it are relative to this package.
+func renderOverlay(t *testing.T, kustomization string) []*unstructured.Unstructured {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	here, err := filepath.Abs(".")
+	require.NoError(t, err)
+	up, err := filepath.Rel(dir, here)
+	require.NoError(t, err)
+	kustomization = strings.ReplaceAll(kustomization, "[../", "["+up+"/../")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
+	return render(t, dir)
+}
+
+// render returns the objects that a kustomization stands for.
+func render(t *testing.T, kustomization string) []*unstructured.Unstructured {
+	t.Helper()
+	out, err := kubectl("kustomize", kustomization)
+	require.NoError(t, err, out)
+	var objects []*unstructured.Unstructured
+	for decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(out), 4096); ; {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		require.NoError(t, err)
+		objects = append(objects, object)
+	}
+}
+
+// readAll visits every folder below one. Only kubectl opens the manifests, and
+// the go command caches this test's result by what the test itself has opened.
+func readAll(folder string) error {
+	return filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
+}
+
+// kubectl runs kubectl as an administrator of the test's API server, and
+// returns what it prints; with an error also what it complains about.
+func kubectl(args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(kubectlPath, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfigPath)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String() + stderr.String(), err
+	}
+	return stdout.String(), nil
+}
