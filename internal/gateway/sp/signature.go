@@ -279,12 +279,14 @@ func sequence(e *xmltree.Element, space string, names ...string) []*xmltree.Elem
 	return children
 }
 
+var withoutBlanks = strings.NewReplacer(" ", "", "\t", "")
+
 // base64Text decodes an element of type xs:base64Binary.
 func base64Text(e *xmltree.Element) ([]byte, error) {
 	text, ok := e.Text()
 	if ok {
 		// The decoder itself skips line feeds.
-		raw, err := base64.StdEncoding.DecodeString(strings.NewReplacer(" ", "", "\t", "").Replace(text))
+		raw, err := base64.StdEncoding.DecodeString(withoutBlanks.Replace(text))
 		if err == nil && len(raw) > 0 {
 			return raw, nil
 		}
