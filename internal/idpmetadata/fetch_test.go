@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,15 @@ import (
 )
 
 const maxBytes = 1 << 20
+
+// TestMain names a proxy that does not exist before net/http reads the
+// environment, which it does once.
+func TestMain(m *testing.M) {
+	if err := os.Setenv("HTTPS_PROXY", "http://127.0.0.1:9"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // idpHost is the name in the certificate of httptest.
 const idpHost = "example.com"
@@ -286,7 +296,6 @@ func TestFetch(t *testing.T) {
 }
 
 func TestFetchFollowsRedirectsWithoutTracks(t *testing.T) {
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 	w := newWeb(t, nil)
 	third := w.redirectTo(w.redirectTo(w.redirectTo("/metadata")))
 	result, err := w.fetcher().Fetch(t.Context(), idpmetadata.Request{URL: third, CABundle: w.ca})

@@ -105,7 +105,7 @@ func (s *survey) entities(start xml.StartElement, outer validity) error {
 }
 
 // entity counts the entity if it is an IdP, by SAML 2.0 or an older
-// protocol, and reads the first one that fits. [SAMLMeta 2.3.2]
+// protocol, and keeps the first one that fits. [SAMLMeta 2.3.2]
 func (s *survey) entity(start xml.StartElement, outer validity) error {
 	e := entity{id: attribute(start, "entityID"), validity: outer.narrowed(start)}
 	fits := s.Wanted == "" || s.Wanted == e.id
@@ -116,7 +116,7 @@ func (s *survey) entity(start xml.StartElement, outer validity) error {
 		}
 		isIDP = true
 		protocols := strings.Fields(attribute(child, "protocolSupportEnumeration"))
-		if !fits || s.Fitting > 0 || !slices.Contains(protocols, protocolSAML2) {
+		if !fits || !slices.Contains(protocols, protocolSAML2) {
 			return s.skip()
 		}
 		return s.role(child, &e)

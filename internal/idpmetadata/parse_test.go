@@ -237,6 +237,7 @@ func TestParseRefusesDoctypeInEveryEncoding(t *testing.T) {
 		"UTF-16LE without mark":            little[2:],
 		"windows-1252":                     []byte(strings.Replace(text, `"1.0"`, `"1.0" encoding="windows-1252"`, 1)),
 		"after the document element":       append(idp("", ""), "<!DOCTYPE x>"...),
+		"never closed":                     []byte(`<!DOCTYPE EntityDescriptor [ <a> "`),
 		"other declaration in the content": idp("", `<!ENTITY a "b">`),
 	} {
 		_, err := idpmetadata.Parse(document, "")
