@@ -241,24 +241,24 @@ func (b *Browser) submit(ctx context.Context, form *Form, values url.Values) (*P
 // follow performs a navigation with its redirects.
 func (b *Browser) follow(ctx context.Context, n navigation) (*Page, error) {
 	for {
-		response, body, err := b.do(ctx, n)
+		got, err := b.do(ctx, n)
 		if err != nil {
 			return b.page, err
 		}
-		location := response.Header.Get("Location")
-		if location == "" || !isRedirect(response.StatusCode) {
-			page := newPage(n.url, response, body)
-			b.record(n, response.StatusCode, page.Title)
+		location := got.header.Get("Location")
+		if location == "" || !isRedirect(got.status) {
+			page := newPage(n.url, got)
+			b.record(n, got.status, page.Title)
 			return page, nil
 		}
-		b.record(n, response.StatusCode, "")
+		b.record(n, got.status, "")
 		to, err := n.url.Parse(location)
 		if err != nil {
 			return b.page, b.fail(errors.New("the redirect has no valid Location"))
 		}
 		// 307 and 308 repeat the request, the others read the new place
 		// [RFC9110 15.4].
-		if s := response.StatusCode; s != http.StatusTemporaryRedirect && s != http.StatusPermanentRedirect {
+		if got.status != http.StatusTemporaryRedirect && got.status != http.StatusPermanentRedirect {
 			n.method, n.form = http.MethodGet, nil
 		}
 		n.url = to
@@ -269,9 +269,16 @@ func isRedirect(status int) bool {
 	return slices.Contains([]int{301, 302, 303, 307, 308}, status)
 }
 
-func (b *Browser) do(ctx context.Context, n navigation) (*http.Response, []byte, error) {
-	failed := func(err error) (*http.Response, []byte, error) {
-		return nil, nil, &Error{Step: Step{Method: n.method, URL: shownURL(n.url)}, Err: err}
+// answer to one request, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (b *Browser) do(ctx context.Context, n navigation) (answer, error) {
+	failed := func(err error) (answer, error) {
+		return answer{}, &Error{Step: Step{Method: n.method, URL: shownURL(n.url)}, Err: err}
 	}
 	if b.left--; b.left < 0 {
 		return failed(fmt.Errorf("more than %d requests", b.maxSteps))
@@ -304,7 +311,7 @@ func (b *Browser) do(ctx context.Context, n navigation) (*http.Response, []byte,
 	if err != nil {
 		return failed(fmt.Errorf("read the page: %w", err))
 	}
-	return response, body, nil
+	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
 }
 
 func (n navigation) setHeaders(h http.Header) {

@@ -192,7 +192,7 @@ func TestSignInWithAWrongPassword(t *testing.T) {
 
 func TestSignInThatEndsAtAnErrorPage(t *testing.T) {
 	w := samlWeb(t)
-	w.hosts["app.localhost"] = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.hosts["app.localhost"] = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html")
 		rw.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(rw, "<title> Not\n for you </title>")

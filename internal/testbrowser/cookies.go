@@ -38,7 +38,7 @@ func (j *jar) set(u *url.URL, cookies []*http.Cookie) {
 		case http.SameSiteStrictMode:
 			own = j.strict
 		}
-		gone := *cookie
+		gone := *cookie //nolint:gosec // as the server set it, only taken back
 		gone.MaxAge = -1
 		for _, other := range []*cookiejar.Jar{j.unrestricted, j.lax, j.strict} {
 			if other != own {

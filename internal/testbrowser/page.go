@@ -57,13 +57,13 @@ type Field struct {
 // scriptSubmits finds the scripts which pages use to post a form at once.
 var scriptSubmits = regexp.MustCompile(`\.submit\s*\(|submit\(\)`)
 
-func newPage(u *url.URL, response *http.Response, body []byte) *Page {
-	page := &Page{URL: u, Status: response.StatusCode, Header: response.Header, Body: body}
-	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+func newPage(u *url.URL, got answer) *Page {
+	page := &Page{URL: u, Status: got.status, Header: got.header, Body: got.body}
+	media, _, _ := mime.ParseMediaType(page.Header.Get("Content-Type"))
 	if media != "text/html" && media != "application/xhtml+xml" {
 		return page
 	}
-	document, err := html.Parse(bytes.NewReader(body))
+	document, err := html.Parse(bytes.NewReader(page.Body))
 	if err != nil {
 		return page
 	}

@@ -6,13 +6,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -110,7 +115,7 @@ func issue(t *testing.T, idp *testidp.IDP, alter func(*testidp.ResponseOptions))
 func parse(t *testing.T, sp *saml.ServiceProvider, response []byte) (*saml.Assertion, error) {
 	t.Helper()
 	assertion, err := sp.ParseXMLResponse(response, []string{"id-1"}, sp.AcsURL)
-	if invalid, ok := err.(*saml.InvalidResponseError); ok {
+	if invalid := (*saml.InvalidResponseError)(nil); errors.As(err, &invalid) {
 		return nil, invalid.PrivateErr
 	}
 	return assertion, err
@@ -407,7 +412,7 @@ func TestMisbehaviours(t *testing.T) {
 			assert.Equal(t, http.StatusOK, r.StatusCode)
 			assert.Contains(t, string(body), "<html")
 		},
-		testidp.Endless: func(t *testing.T, r *http.Response, body []byte) {
+		testidp.Endless: func(t *testing.T, _ *http.Response, body []byte) {
 			assert.Len(t, body, 4<<20, "as much as anybody reads")
 		},
 		testidp.RedirectsToHTTP: func(t *testing.T, r *http.Response, _ []byte) {
@@ -470,7 +475,7 @@ func TestStalledSendsNothingMore(t *testing.T) {
 	default:
 	}
 	require.NoError(t, response.Body.Close())
-	<-read
+	assert.Error(t, <-read)
 }
 
 // --- sign-in ---
@@ -734,4 +739,37 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 	assert.Equal(t, 4, idp.Counts().MetadataFetches)
 	assert.Len(t, idp.Certificates(), 1)
+}
+
+// TestSignaturesVerifyWithXMLSec: the library that signs also serves the
+// service providers here, so another one has the last word.
+func TestSignaturesVerifyWithXMLSec(t *testing.T) {
+	program, err := exec.LookPath("xmlsec1")
+	require.NoError(t, err, "xmlsec1 is missing: install it with `apt-get install xmlsec1`")
+	directory := t.TempDir()
+	certificate := filepath.Join(directory, "certificate.pem")
+	require.NoError(t, os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: idpKey().Certificate.Raw}), 0o600))
+	idp := newIDP(t, testidp.Options{})
+	const response, assertion = "/*[local-name()='Response']", "/*[local-name()='Response']/*[local-name()='Assertion']"
+	for name, tc := range map[string]struct {
+		alter  func(*testidp.ResponseOptions)
+		signed []string
+	}{
+		"assertion": {func(o *testidp.ResponseOptions) { o.Signing = testidp.SignAssertion }, []string{assertion}},
+		"response":  {func(o *testidp.ResponseOptions) { o.Signing = testidp.SignResponse }, []string{response}},
+		"both":      {func(o *testidp.ResponseOptions) { o.Signing = testidp.SignBoth }, []string{assertion, response}},
+		"encrypted": {func(o *testidp.ResponseOptions) {
+			o.Signing, o.EncryptionCertificate = testidp.SignResponse, spKey().Certificate
+		}, []string{response}},
+	} {
+		file := filepath.Join(directory, name+".xml")
+		require.NoError(t, os.WriteFile(file, issue(t, idp, tc.alter), 0o600))
+		for _, element := range tc.signed {
+			output, err := exec.CommandContext(t.Context(), program, "--verify", "--trusted-pem", certificate,
+				"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion",
+				"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:Response",
+				"--node-xpath", element+"/*[local-name()='Signature']", file).CombinedOutput()
+			assert.NoError(t, err, "%s: %s: %s", name, element, output)
+		}
+	}
 }

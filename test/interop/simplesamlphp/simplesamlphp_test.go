@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -107,7 +108,7 @@ func startRelyingParty(t *testing.T, idp *simplesamlphp.IDP) *relyingParty {
 		_ = r.ParseForm()
 		assertion, err := rp.sp.ParseResponse(r, []string{pending})
 		if err != nil {
-			if invalid, ok := err.(*saml.InvalidResponseError); ok {
+			if invalid := (*saml.InvalidResponseError)(nil); errors.As(err, &invalid) {
 				err = invalid.PrivateErr
 			}
 			http.Error(w, err.Error(), http.StatusForbidden)
