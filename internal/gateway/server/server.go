@@ -148,7 +148,7 @@ func (x *exchange) application() {
 	}
 	if x.proxy == nil {
 		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
-			"You are signed in as " + s.StableID + ".", "There is no application behind this gateway yet.",
+			"You are signed in as " + s.Label() + ".", "There is no application behind this gateway yet.",
 		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
 		return
 	}

@@ -57,7 +57,7 @@ func (x *exchange) logout() {
 		return
 	case !meant:
 		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "Sign out?",
-			Paragraphs: []string{"You are signed in as " + s.StableID + "."},
+			Paragraphs: []string{"You are signed in as " + s.Label() + "."},
 			Form:       &pages.Form{Action: "/saml/logout", Button: "Sign out"}})
 		return
 	}

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -66,6 +67,9 @@ type Session struct {
 	// SeenAt is when the cookie was written last.
 	SeenAt time.Time `json:"l"`
 }
+
+// Label is how people know the user.
+func (s Session) Label() string { return cmp.Or(s.DisplayName, s.Email, s.StableID) }
 
 // Policy bounds a session's life.
 type Policy struct {

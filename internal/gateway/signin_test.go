@@ -1,0 +1,426 @@
+package gateway_test
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/beevik/etree"
+	"github.com/crewjam/saml"
+
+	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+	"cequence.cloud/saml-operator/internal/testbrowser"
+	"cequence.cloud/saml-operator/internal/testidp"
+)
+
+func TestSignInWithABrowser(t *testing.T) {
+	for _, binding := range []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST} {
+		t.Run(binding[strings.LastIndex(binding, ":")+1:], func(t *testing.T) {
+			w := newWorld(t)
+			c := w.config(acme)
+			c.IdentityProvider.SSO[0].Binding = binding
+			w.write(c)
+			w.eventually("the new binding is served", func() bool {
+				return (w.person().get(site(acme)+"/saml/login").StatusCode == http.StatusFound) == (binding == tenantconfig.BindingRedirect)
+			})
+
+			address := w.server.Listener.Addr().String()
+			browser := testbrowser.New(testbrowser.Options{RootCAs: w.roots, Dial: map[string]string{
+				host(acme): address, "idp-" + host(acme): address,
+			}})
+			t.Cleanup(browser.CloseIdleConnections)
+			page, err := browser.SignIn(t.Context(), site(acme)+"/reports/2026?view=a%2Fb&x=1", alice, password)
+			if err != nil {
+				t.Fatalf("SignIn: %v\nsteps: %v\nlog: %s", err, browser.Steps(), w.log.last())
+			}
+			e := decodeEcho(t, string(page.Body))
+			if e.URI != "/reports/2026?view=a%2Fb&x=1" || e.Host != host(acme) {
+				t.Errorf("the application got %s at %s", e.URI, e.Host)
+			}
+			for name, want := range map[string]string{
+				"X-Auth-Request-User":   "alice@acme.example",
+				"X-Auth-Request-Email":  "alice@acme.example",
+				"X-Auth-Request-Groups": "staff,a%2Cb%25",
+				"X-Auth-Request-Tenant": "acme",
+				"X-Forwarded-Proto":     "https",
+				"X-Forwarded-Host":      host(acme),
+			} {
+				if got := e.Header.Values(name); !slices.Equal(got, []string{want}) {
+					t.Errorf("%s: got %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestSignInCreatesThenUpdatesTheUser(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	p.signIn(acme)
+	if log := w.log.last(); !strings.Contains(log, `"created":true`) {
+		t.Errorf("first sign-in: %s", log)
+	}
+	first, ok := p.whoami(acme)
+	if !ok || first.Tenant != acme || first.User.Email != "alice@acme.example" || first.User.DisplayName != "Alice Adams" ||
+		first.User.GivenName != "Alice" || first.User.Surname != "Adams" || !slices.Equal(first.User.Groups, []string{"staff", "a,b%"}) {
+		t.Errorf("who am I: %+v, %v", first, ok)
+	}
+	if want := w.clock.Now().Add(8 * time.Hour); !first.ExpiresAt.Equal(want) {
+		t.Errorf("expires at %v, want %v", first.ExpiresAt, want)
+	}
+	w.idps[acme].SetUser(testidp.User{Name: alice, Password: password, NameID: "alice@acme.example", Email: "new@acme.example"})
+	p.signIn(acme)
+	if log := w.log.last(); !strings.Contains(log, `"created":false`) {
+		t.Errorf("second sign-in: %s", log)
+	}
+	if second, _ := p.whoami(acme); second.User.Email != "new@acme.example" || second.User.ID != first.User.ID || len(second.User.Groups) != 0 {
+		t.Errorf("who am I after the update: %+v", second)
+	}
+}
+
+func TestLogHasEvidenceAndNoSecrets(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	requestID, relayState := p.login(acme, "/")
+	response := w.issue(acme, acme, requestID)
+	p.post(acme, response, relayState)
+	if log := w.log.last(); !strings.Contains(log, `"requestID":"`+requestID+`"`) || !strings.Contains(log, `"assertionID":"`) || !strings.Contains(log, `"tenant":"acme"`) {
+		t.Errorf("the log lacks evidence: %s", log)
+	}
+	p.post(acme, response, relayState)
+	log := w.log.all()
+	secrets := []string{"alice@acme.example", "Alice", base64.StdEncoding.EncodeToString(response)[:200]}
+	for _, cookie := range p.cookies(acme) {
+		secrets = append(secrets, cookie.Value)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
+
+// Rows T1 and T2: the host alone decides whom to trust.
+func TestOnlyATenantsOwnIDPSignsIn(t *testing.T) {
+	w := newWorld(t)
+	for _, idp := range []string{acme, globex} {
+		for _, tenant := range []string{acme, globex} {
+			for _, madeFor := range []string{acme, globex} {
+				p := w.person()
+				requestID, relayState := p.login(tenant, "/")
+				a := p.post(tenant, w.issue(idp, madeFor, requestID), relayState)
+				_, in := p.whoami(tenant)
+				want := idp == tenant && madeFor == tenant
+				if in != want || (a.StatusCode == http.StatusSeeOther) != want {
+					t.Errorf("IdP of %s, response for %s, posted to %s: status %d, signed in %v", idp, madeFor, tenant, a.StatusCode, in)
+				}
+			}
+		}
+	}
+}
+
+func TestResponseOfATenantWithTheSameIDPIsRefused(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(globex)
+	c.IdentityProvider = w.config(acme).IdentityProvider
+	w.write(c)
+	w.eventually("globex has acme's IdP", func() bool {
+		location := w.person().get(site(globex) + "/saml/login").Header.Get("Location")
+		return strings.HasPrefix(location, w.idps[acme].SSOURL())
+	})
+	p := w.person()
+	requestID, relayState := p.login(globex, "/")
+	if a := p.post(globex, w.issue(acme, acme, requestID), relayState); a.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d, log %s", a.StatusCode, w.log.last())
+	}
+	if a := p.post(globex, w.issue(acme, globex, requestID), relayState); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("the right response: status %d, log %s", a.StatusCode, w.log.last())
+	}
+}
+
+// Row B4.
+func TestReplayIsRefused(t *testing.T) {
+	w := newWorld(t)
+	p, thief := w.person(), w.person()
+	requestID, relayState := p.login(acme, "/")
+	p.give(acme, thief, acme) // even with the request's cookie
+	response := w.issue(acme, acme, requestID)
+	if a := p.post(acme, response, relayState); a.StatusCode != http.StatusSeeOther {
+		t.Fatalf("status %d, log %s", a.StatusCode, w.log.last())
+	}
+	refused := func(code string, response []byte) {
+		t.Helper()
+		a := thief.post(acme, response, relayState)
+		if got := w.log.lastCode(t); a.StatusCode != http.StatusForbidden || got != code {
+			t.Errorf("status %d, code %q, want 403 and %q", a.StatusCode, got, code)
+		}
+	}
+	refused("assertion_replayed", response)
+	refused("request_answered", w.issue(acme, acme, requestID))
+	w.restart()
+	refused("assertion_replayed", response)
+	if _, in := thief.whoami(acme); in {
+		t.Error("the replay signed in")
+	}
+}
+
+// Rows B3, B8 and T6.
+func TestResponseInAnotherBrowserIsRefused(t *testing.T) {
+	w := newWorld(t)
+	p, victim := w.person(), w.person()
+	requestID, relayState := p.login(acme, "/")
+	response := w.issue(acme, acme, requestID)
+	if a := victim.post(acme, response, relayState); a.StatusCode != http.StatusForbidden || w.log.lastCode(t) != "unsolicited_response" {
+		t.Errorf("without a pending request: status %d, log %s", a.StatusCode, w.log.last())
+	}
+	victim.login(acme, "/")
+	if a := victim.post(acme, response, relayState); a.StatusCode != http.StatusForbidden || w.log.lastCode(t) != "in_response_to_mismatch" {
+		t.Errorf("with another pending request: status %d, log %s", a.StatusCode, w.log.last())
+	}
+	if a := victim.post(acme, w.issue(acme, acme, ""), relayState); a.StatusCode != http.StatusForbidden {
+		t.Errorf("unsolicited: status %d", a.StatusCode)
+	}
+	if _, in := victim.whoami(acme); in {
+		t.Error("the victim is signed in as somebody else")
+	}
+	p.login(globex, "/")
+	p.give(acme, p, globex)
+	if a := p.post(globex, w.issue(globex, globex, requestID), relayState); a.StatusCode != http.StatusForbidden {
+		t.Errorf("a pending request of another tenant counts: status %d", a.StatusCode)
+	}
+}
+
+func TestSeveralTabs(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	first, _ := p.login(acme, "/first")
+	second, relayState := p.login(acme, "/second")
+	// The first tab is answered last, with the RelayState of the second.
+	for _, tab := range []struct{ requestID, want string }{{second, "/second"}, {first, "/first"}} {
+		a := p.post(acme, w.issue(acme, acme, tab.requestID), relayState)
+		if got := a.Header.Get("Location"); got != tab.want {
+			t.Errorf("status %d, went to %q, want %q", a.StatusCode, got, tab.want)
+		}
+	}
+	if n := len(p.cookies(acme)); n != 1 {
+		t.Errorf("%d cookies are left, want the session's alone", n)
+	}
+}
+
+func TestPendingRequestsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	oldest, relayState := p.login(acme, "/")
+	var newest string
+	for range 20 {
+		w.clock.advance(time.Second)
+		newest, _ = p.login(acme, "/"+strings.Repeat("x", 100))
+	}
+	size := 0
+	for _, cookie := range p.cookies(acme) {
+		size += len(cookie.Name) + len(cookie.Value)
+	}
+	if n := len(p.cookies(acme)); n != 8 || size > 6<<10 {
+		t.Errorf("%d pending requests of %d bytes, want 8 of at most 6 kB", n, size)
+	}
+	if a := p.post(acme, w.issue(acme, acme, oldest), relayState); a.StatusCode != http.StatusForbidden {
+		t.Errorf("the oldest request is still pending: status %d", a.StatusCode)
+	}
+	if a := p.post(acme, w.issue(acme, acme, newest), relayState); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("the newest request: status %d", a.StatusCode)
+	}
+}
+
+func TestUserMayTakeFifteenMinutes(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	for _, tab := range []struct {
+		after  time.Duration
+		status int
+	}{{15*time.Minute - time.Second, http.StatusSeeOther}, {15 * time.Minute, http.StatusForbidden}} {
+		requestID, relayState := p.login(acme, "/")
+		w.clock.advance(tab.after)
+		if a := p.post(acme, w.issue(acme, acme, requestID), relayState); a.StatusCode != tab.status {
+			t.Errorf("after %s: status %d, want %d", tab.after, a.StatusCode, tab.status)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	replace := func(name string, values ...string) func(*testidp.ResponseOptions) {
+		return func(o *testidp.ResponseOptions) {
+			o.AlterAssertion = func(a *saml.Assertion) {
+				attribute := saml.Attribute{Name: name}
+				for _, v := range values {
+					attribute.Values = append(attribute.Values, saml.AttributeValue{Value: v})
+				}
+				statement := &a.AttributeStatements[0]
+				statement.Attributes = slices.DeleteFunc(statement.Attributes, func(a saml.Attribute) bool {
+					return a.Name == name || name == testidp.ClaimGroupsLink && a.Name == testidp.ClaimGroup
+				})
+				statement.Attributes = append(statement.Attributes, attribute)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name, code string
+		alter      func(*testidp.ResponseOptions)
+	}{
+		{"group overage", "group_overage", replace(testidp.ClaimGroupsLink, "https://graph.windows.net/x")},
+		{"too many groups", "groups_too_many", replace(testidp.ClaimGroup, manyGroups(1001)...)},
+		{"a header in the e-mail", "attribute_invalid", replace(testidp.ClaimEmail, "a@acme.example\nX-Auth-Request-User: root")},
+		{"a trailing space in a group", "attribute_invalid", replace(testidp.ClaimGroup, "admins ")},
+		{"a transient NameID", "nameid_transient", func(o *testidp.ResponseOptions) {
+			o.NameIDFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+		}},
+		{"no signature", "signature_missing", func(o *testidp.ResponseOptions) { o.Signing = testidp.SignNothing }},
+		{"an altered value", "signature_invalid", func(o *testidp.ResponseOptions) {
+			o.AlterSigned = func(response *etree.Element) {
+				response.FindElement(".//NameID").SetText("root@acme.example")
+			}
+		}},
+		{"the IdP says no", "status_not_success", func(o *testidp.ResponseOptions) {
+			o.Status = &saml.Status{StatusCode: saml.StatusCode{Value: saml.StatusResponder},
+				StatusMessage: &saml.StatusMessage{Value: "AADSTS50105: <script>not assigned</script>"}}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := w.person()
+			requestID, relayState := p.login(acme, "/")
+			a := p.post(acme, w.issue(acme, acme, requestID, test.alter), relayState)
+			if got := w.log.lastCode(t); a.StatusCode != http.StatusForbidden || got != test.code {
+				t.Errorf("status %d, code %q, want 403 and %q", a.StatusCode, got, test.code)
+			}
+			if strings.Contains(a.body, test.code) || strings.Contains(a.body, "AADSTS") {
+				t.Errorf("the page tells too much: %s", a.body)
+			}
+			_, afterID, found := strings.Cut(a.body, "Support ID: <code>")
+			supportID, _, _ := strings.Cut(afterID, "<")
+			if !found || !strings.Contains(w.log.last(), supportID) {
+				t.Errorf("the page's support ID %q is not in the log", supportID)
+			}
+			if _, in := p.whoami(acme); in {
+				t.Error("signed in")
+			}
+		})
+	}
+	if log := w.log.all(); !strings.Contains(log, "AADSTS50105") {
+		t.Error("the IdP's own words are not in the log")
+	}
+}
+
+func TestBadForms(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	requestID, _ := p.login(acme, "/")
+	good := base64.StdEncoding.EncodeToString(w.issue(acme, acme, requestID))
+	form := func(values url.Values) string { return values.Encode() }
+	for _, test := range []struct {
+		name, contentType, body string
+		status                  int
+	}{
+		{"not a form", "text/plain", form(url.Values{"SAMLResponse": {good}}), http.StatusUnsupportedMediaType},
+		{"multipart", "multipart/form-data; boundary=x", "", http.StatusUnsupportedMediaType},
+		{"two responses", "application/x-www-form-urlencoded", form(url.Values{"SAMLResponse": {good, good}}), http.StatusBadRequest},
+		{"none", "application/x-www-form-urlencoded", "RelayState=x", http.StatusBadRequest},
+		{"not base64", "application/x-www-form-urlencoded", "SAMLResponse=%3Csaml%3E", http.StatusBadRequest},
+		{"too large", "application/x-www-form-urlencoded", "SAMLResponse=" + strings.Repeat("A", 256<<10), http.StatusRequestEntityTooLarge},
+	} {
+		r := p.request(http.MethodPost, acsURL(acme), strings.NewReader(test.body))
+		r.Header.Set("Content-Type", test.contentType)
+		if a := p.do(r); a.StatusCode != test.status {
+			t.Errorf("%s: status %d, want %d", test.name, a.StatusCode, test.status)
+		}
+	}
+	// None of it used up the request.
+	if a := p.post(acme, w.issue(acme, acme, requestID), ""); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("afterwards: status %d", a.StatusCode)
+	}
+}
+
+// Row T7.
+func TestReturnTo(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	for _, test := range []struct{ returnTo, want string }{
+		{"/a/b?c=d&e=%2Ff#g", "/a/b?c=d&e=%2Ff#g"},
+		{"//evil.example/", "/"},
+		{"https://evil.example/", "/"},
+		{"/saml/logout", "/"},
+	} {
+		requestID, relayState := p.login(acme, test.returnTo)
+		a := p.post(acme, w.issue(acme, acme, requestID), relayState)
+		if got := a.Header.Get("Location"); got != test.want {
+			t.Errorf("return_to %q led to %q, want %q", test.returnTo, got, test.want)
+		}
+	}
+	// A RelayState that is a URL changes nothing.
+	requestID, _ := p.login(acme, "/here")
+	if a := p.post(acme, w.issue(acme, acme, requestID), "https://evil.example/"); a.Header.Get("Location") != "/here" {
+		t.Errorf("RelayState led to %q", a.Header.Get("Location"))
+	}
+	// Neither does the path of the first request.
+	a := p.client
+	a.Jar = w.person().client.Jar
+	if got := p.get(site(acme) + "//evil.example/path").Header.Get("Location"); !strings.HasPrefix(got, "/saml/login?") {
+		t.Errorf("//evil.example/path led to %q", got)
+	}
+}
+
+func TestSignedRequestAndEncryptedAssertion(t *testing.T) {
+	w := newWorld(t)
+	key, certificate := newKeyPair(t)
+	w.writeFile(acme, tenantconfig.FileKey, key)
+	w.writeFile(acme, tenantconfig.FileCertificate, certificate)
+	c := w.config(acme)
+	c.ServiceProvider.SignAuthnRequests = true
+	w.write(c)
+	p := w.person()
+	w.eventually("requests are signed", func() bool {
+		return strings.Contains(p.get(site(acme)+"/saml/login").Header.Get("Location"), "&Signature=")
+	})
+	p.signIn(acme, func(o *testidp.ResponseOptions) { o.EncryptionCertificate = parseCertificate(t, certificate) })
+	if _, in := p.whoami(acme); !in {
+		t.Error("not signed in")
+	}
+}
+
+func TestManyGroups(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []int{20, 150, 1000} {
+		groups := manyGroups(n)
+		p := w.person()
+		p.signIn(acme, func(o *testidp.ResponseOptions) {
+			o.AlterAssertion = func(a *saml.Assertion) {
+				attribute := saml.Attribute{Name: testidp.ClaimGroup}
+				for _, group := range groups {
+					attribute.Values = append(attribute.Values, saml.AttributeValue{Value: group})
+				}
+				a.AttributeStatements[0].Attributes = append(slices.DeleteFunc(a.AttributeStatements[0].Attributes,
+					func(a saml.Attribute) bool { return a.Name == testidp.ClaimGroup }), attribute)
+			}
+		})
+		for _, cookie := range p.cookies(acme) {
+			if size := len(cookie.String()); cookie.Name == session.CookieName && size > 4000 {
+				t.Errorf("%d groups: the cookie has %d bytes", n, size)
+			}
+		}
+		for range 2 {
+			if who, _ := p.whoami(acme); !slices.Equal(who.User.Groups, groups) {
+				t.Errorf("%d groups: got %d", n, len(who.User.Groups))
+			}
+			e := decodeEcho(t, p.get(site(acme)+"/").body)
+			if got := e.Header.Get("X-Auth-Request-Groups"); got != strings.Join(groups, ",") {
+				t.Errorf("%d groups: the application got %d bytes", n, len(got))
+			}
+			w.clock.advance(30 * time.Minute) // the cookie is renewed
+			w.restart()                       // and the cache is lost
+		}
+	}
+}
