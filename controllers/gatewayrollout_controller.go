@@ -3,7 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"time"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,9 +27,10 @@ import (
 // ours, and nothing else of it: the Deployment belongs to the user.
 const rolloutFieldOwner = FieldOwner + "-rollout"
 
-// annotationRolloutStartedAt has the time of the last rollout, on the
-// Deployment itself: there it survives a restart of the operator.
-const annotationRolloutStartedAt = "sso.cequence.cloud/rollout-started-at"
+// annotationRolloutResourceVersion is the newest resourceVersion among the
+// configurations that the last rollout started from. It is on the Deployment
+// itself, where it survives a restart of the operator.
+const annotationRolloutResourceVersion = "sso.cequence.cloud/rollout-resource-version"
 
 // GatewayRolloutReconciler starts the gateway's pods anew when the set of
 // configurations that they serve has changed.
@@ -38,7 +39,6 @@ type GatewayRolloutReconciler struct {
 	Recorder events.EventRecorder
 	// Gateway is the Deployment.
 	Gateway types.NamespacedName
-	Now     func() time.Time
 }
 
 // +kubebuilder:rbac:groups=apps,namespace=system,resources=deployments,verbs=get;list;watch;patch
@@ -55,7 +55,9 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 		return ctrl.Result{}, fmt.Errorf("list configurations: %w", err)
 	}
 	hashes := make(map[string]string, len(secrets.Items))
+	var newest uint64
 	for _, s := range secrets.Items {
+		newest = max(newest, versionNumber(s.ResourceVersion))
 		hashes[s.Name] = s.Annotations[tenantconfig.AnnotationConfigHash]
 	}
 	fleet := rollout.FleetHash(hashes)
@@ -63,7 +65,7 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 		return ctrl.Result{}, nil
 	}
 	roll := applyappsv1.Deployment(deployment.Name, deployment.Namespace).
-		WithAnnotations(map[string]string{annotationRolloutStartedAt: r.Now().UTC().Format(time.RFC3339Nano)}).
+		WithAnnotations(map[string]string{annotationRolloutResourceVersion: strconv.FormatUint(newest, 10)}).
 		WithSpec(applyappsv1.DeploymentSpec().WithTemplate(applycorev1.PodTemplateSpec().
 			WithAnnotations(map[string]string{tenantconfig.AnnotationConfigHash: fleet})))
 	if err := r.Client.Apply(ctx, roll, client.FieldOwner(rolloutFieldOwner), client.ForceOwnership); err != nil {
@@ -72,6 +74,16 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 	log.FromContext(ctx).Info("started a rollout of the gateway", "tenants", len(hashes))
 	r.Recorder.Eventf(deployment, nil, corev1.EventTypeNormal, "RolloutStarted", "Roll", "%s", "tenant configurations changed; new pods start from the current ones")
 	return ctrl.Result{}, nil
+}
+
+// versionNumber reads a resourceVersion, which Kubernetes declares to be a
+// number that grows with each write; zero when it is none.
+func versionNumber(resourceVersion string) uint64 {
+	n, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // SetupWithManager registers the reconciler and what it watches: the one

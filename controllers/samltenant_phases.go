@@ -1,10 +1,10 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
@@ -166,7 +167,8 @@ func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
 	}
 	pair := tenantconfig.Files{tenantconfig.FileKey: files[tenantconfig.FileKey], tenantconfig.FileCertificate: files[tenantconfig.FileCertificate]}
 	desired := desiredSecret(s.tenant, name, tenantconfig.LabelKey, pair).WithType(corev1.SecretTypeTLS)
-	return r.applySecret(ctx, s, secret, desired)
+	_, end := r.applySecret(ctx, s, secret, desired)
+	return end
 }
 
 func newKey(host string, now time.Time) (tenantconfig.Files, error) {
@@ -197,15 +199,15 @@ func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	desired := desiredSecret(s.tenant, name, tenantconfig.LabelConfig, s.files).
 		WithType(corev1.SecretTypeOpaque).
 		WithAnnotations(map[string]string{tenantconfig.AnnotationConfigHash: hash})
-	if end := r.applySecret(ctx, s, s.configSecret, desired); end.kind != proceed {
+	resourceVersion, end := r.applySecret(ctx, s, s.configSecret, desired)
+	if end.kind != proceed {
 		return end
 	}
 	status := &s.tenant.Status
 	status.SecretRef = &v1alpha1.SecretReference{Name: name}
 	if status.ConfigHash != hash {
 		status.ConfigHash = hash
-		// Read the clock again: what a rollout includes is decided by it.
-		status.ConfigChangeTime = &metav1.MicroTime{Time: r.Now()}
+		status.ConfigResourceVersion = resourceVersion
 	}
 	s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonApplied,
 		fmt.Sprintf("the Secrets %q and %q hold the configuration", name, tenantconfig.KeySecretName(s.tenant.Name)))
@@ -230,17 +232,18 @@ func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
 		return s.fail(retry, v1alpha1.ConditionGatewaySynced, v1alpha1.ReasonRolloutPending, "the gateway Deployment cannot be read; the operator tries again", err)
 	}
 	d := observed(deployment)
+	included := d.Includes(versionNumber(status.ConfigResourceVersion))
 	// Once its pods started from a configuration they have it, whatever
 	// rollouts follow for other tenants.
 	synced := meta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced) &&
 		s.before.Status.ConfigHash == status.ConfigHash
 	switch {
-	case synced || d.Includes(status.ConfigChangeTime.Time) && d.State() == rollout.Complete:
+	case synced || included && d.State() == rollout.Complete:
 		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, "all gateway pods started from this configuration")
 	case d.State() == rollout.Stuck:
 		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck,
 			fmt.Sprintf("the rollout of Deployment %q does not progress; see kubectl rollout status and its pods", r.Gateway))
-	case d.Includes(status.ConfigChangeTime.Time):
+	case included:
 		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting")
 	default:
 		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration")
@@ -282,25 +285,33 @@ func desiredSecret(tenant *v1alpha1.SAMLTenant, name, label string, files tenant
 }
 
 // applySecret brings live, which is ours or nil, to desired by server-side
-// apply; nothing is written when nothing differs. A new Secret is applied
-// without force, so that a foreign one which came into being meanwhile is a
-// conflict instead of a prey.
-func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) outcome {
+// apply and returns its resourceVersion; nothing is written when nothing
+// differs. A new Secret is applied without force, so that a foreign one which
+// came into being meanwhile is a conflict instead of a prey.
+func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) (string, outcome) {
 	if live != nil && sameSecret(live, desired) {
-		return outcome{}
+		return live.ResourceVersion, outcome{}
 	}
 	options := []client.ApplyOption{client.FieldOwner(FieldOwner)}
 	if live != nil {
 		options = append(options, client.ForceOwnership)
 	}
+	// Apply fills desired with the answer.
 	if err := r.Client.Apply(ctx, desired, options...); err != nil {
-		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+		return "", s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
 			fmt.Sprintf("the Secret %q cannot be written; the operator tries again", *desired.Name), err)
 	}
-	return outcome{}
+	return ptr.Deref(desired.ResourceVersion, ""), outcome{}
 }
 
+// sameSecret tells whether live has all that is desired; what others added to
+// it is not read by the gateway and left to them.
 func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) bool {
+	for name, content := range desired.Data {
+		if !bytes.Equal(live.Data[name], content) {
+			return false
+		}
+	}
 	has := func(live, desired map[string]string) bool {
 		for k, v := range desired {
 			if live[k] != v {
@@ -309,8 +320,7 @@ func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfigurati
 		}
 		return true
 	}
-	return has(live.Labels, desired.Labels) && has(live.Annotations, desired.Annotations) &&
-		maps.EqualFunc(live.Data, desired.Data, slices.Equal[[]byte])
+	return has(live.Labels, desired.Labels) && has(live.Annotations, desired.Annotations)
 }
 
 // observed takes from a Deployment what decisions about it need.
@@ -322,15 +332,13 @@ func observed(d *appsv1.Deployment) rollout.Deployment {
 	o := rollout.Deployment{
 		Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Wanted: wanted, Replicas: d.Status.Replicas, Updated: d.Status.UpdatedReplicas, Available: d.Status.AvailableReplicas,
-		FleetHash: d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
+		FleetHash:       d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
+		ResourceVersion: versionNumber(d.Annotations[annotationRolloutResourceVersion]),
 	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
 			o.ProgressDeadlineExceeded = true
 		}
-	}
-	if t, err := time.Parse(time.RFC3339Nano, d.Annotations[annotationRolloutStartedAt]); err == nil {
-		o.StartedAt = t
 	}
 	return o
 }

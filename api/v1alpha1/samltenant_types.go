@@ -202,9 +202,11 @@ type SAMLTenantStatus struct {
 	// +optional
 	ConfigHash string `json:"configHash,omitempty"`
 
-	// ConfigChangeTime is when that configuration was first applied.
+	// ConfigResourceVersion is the resourceVersion that the Secret got with that
+	// configuration. A rollout of the gateway includes what it has seen.
+	// +kubebuilder:validation:MaxLength=64
 	// +optional
-	ConfigChangeTime *metav1.MicroTime `json:"configChangeTime,omitempty"`
+	ConfigResourceVersion string `json:"configResourceVersion,omitempty"`
 }
 
 // ServiceProviderStatus has the values to enter at the identity provider.

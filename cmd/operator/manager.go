@@ -7,26 +7,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-logr/logr"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/controllers"
-	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
 // Values of --gateway-rollout.
@@ -75,67 +59,19 @@ func runManager(ctx context.Context, args []string) error {
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
 
-	config, err := ctrl.GetConfig()
+	cluster, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
 	// The API server's priority and fairness protects it from us.
-	config.QPS = -1
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                  scheme(),
-		Cache:                   cacheOptions(*namespace, *gateway),
-		Metrics:                 metricsserver.Options{BindAddress: *metrics},
-		HealthProbeBindAddress:  *health,
-		LeaderElection:          *elect,
-		LeaderElectionID:        "saml-operator.sso.cequence.cloud",
-		LeaderElectionNamespace: *namespace,
-		// The process ends with the manager, so the next leader need not wait.
-		LeaderElectionReleaseOnCancel: true,
+	cluster.QPS = -1
+	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
+		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
+		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics,
 	})
 	if err != nil {
-		return fmt.Errorf("set up the manager: %w", err)
+		return err
 	}
-	if err := (&controllers.SAMLTenantReconciler{
-		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("saml-operator"),
-		Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway, Now: time.Now,
-	}).SetupWithManager(ctx, mgr); err != nil {
-		return fmt.Errorf("set up the tenant controller: %w", err)
-	}
-	if *gateway != "" {
-		if err := (&controllers.GatewayRolloutReconciler{
-			Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("saml-operator"),
-			Gateway: types.NamespacedName{Namespace: *namespace, Name: *gateway}, Now: time.Now,
-		}).SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up the rollout controller: %w", err)
-		}
-	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return fmt.Errorf("set up health checks: %w", err)
-		}
-	}
-	ctrl.LoggerFrom(logr.NewContext(ctx, ctrl.Log)).Info("starting", "version", version, "namespace", *namespace, "gatewayRollout", *mode)
+	ctrl.Log.Info("starting", "version", version, "namespace", *namespace, "gatewayRollout", *mode)
 	return mgr.Start(ctx)
-}
-
-func scheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(s))
-	utilruntime.Must(v1alpha1.AddToScheme(s))
-	return s
-}
-
-// cacheOptions restrict the cache to one namespace, our Secrets and the one
-// Deployment: caching more costs memory, and rights that nobody should have.
-func cacheOptions(namespace, gateway string) cache.Options {
-	isOurs, err := labels.NewRequirement(tenantconfig.LabelTenant, selection.Exists, nil)
-	utilruntime.Must(err)
-	return cache.Options{
-		DefaultNamespaces: map[string]cache.Config{namespace: {}},
-		DefaultTransform:  cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:     {Label: labels.NewSelector().Add(*isOurs)},
-			&appsv1.Deployment{}: {Field: fields.OneTermEqualSelector("metadata.name", gateway)},
-		},
-	}
 }

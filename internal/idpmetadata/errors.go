@@ -36,7 +36,6 @@ const (
 	NoSigningCertificate Reason = "NoSigningCertificate"
 	InsecureEndpoint     Reason = "InsecureEndpoint"
 	Expired              Reason = "Expired"
-	SignatureInvalid     Reason = "SignatureInvalid"
 )
 
 // Error is a failure that a tenant's administrator can act on.

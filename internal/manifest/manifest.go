@@ -100,10 +100,6 @@ func (r *Reader) decode(ctx context.Context, document []byte) (*v1alpha1.SAMLTen
 	if meta.APIVersion != v1alpha1.GroupVersion.String() {
 		return nil, fmt.Errorf("%s/%s: apiVersion %q is unknown; write %q", kind, meta.Name, meta.APIVersion, v1alpha1.GroupVersion)
 	}
-	tenant := &v1alpha1.SAMLTenant{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, tenant, true); err != nil {
-		return nil, fmt.Errorf("%s/%s: %w", kind, meta.Name, err)
-	}
 	var wrong field.ErrorList
 	for _, message := range metavalidation.NameIsDNSSubdomain(meta.Name, false) {
 		wrong = append(wrong, field.Invalid(field.NewPath("metadata", "name"), meta.Name, message))
@@ -116,6 +112,10 @@ func (r *Reader) decode(ctx context.Context, document []byte) (*v1alpha1.SAMLTen
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("%s/%s is invalid: %w", kind, meta.Name, wrong.ToAggregate())
+	}
+	tenant := &v1alpha1.SAMLTenant{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, tenant, true); err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", kind, meta.Name, err)
 	}
 	return tenant, nil
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 )
 
 // FleetHash is the lower-case hex SHA-256 over the configuration hash of each
@@ -41,10 +40,11 @@ type Deployment struct {
 	Generation, ObservedGeneration       int64
 	Wanted, Replicas, Updated, Available int32
 	ProgressDeadlineExceeded             bool
-	// FleetHash and StartedAt are of the last rollout that was started; zero
-	// when none was.
+	// FleetHash is what the last rollout started from; empty when none was.
 	FleetHash string
-	StartedAt time.Time
+	// ResourceVersion is the newest that a configuration had when the last
+	// rollout was started; zero when none was.
+	ResourceVersion uint64
 }
 
 // State tells how far d is.
@@ -68,7 +68,8 @@ func MustStart(d Deployment, fleetHash string) bool {
 }
 
 // Includes tells whether the last rollout started from a configuration that
-// was applied at changed.
-func (d Deployment) Includes(changed time.Time) bool {
-	return !d.StartedAt.IsZero() && d.StartedAt.After(changed)
+// has had its content since resourceVersion. Versions order writes as the API
+// server made them, which clocks of two writers do not.
+func (d Deployment) Includes(resourceVersion uint64) bool {
+	return resourceVersion > 0 && resourceVersion <= d.ResourceVersion
 }

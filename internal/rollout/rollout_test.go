@@ -2,7 +2,6 @@ package rollout_test
 
 import (
 	"testing"
-	"time"
 
 	"cequence.cloud/saml-operator/internal/rollout"
 )
@@ -54,15 +53,15 @@ func TestStateAndMustStart(t *testing.T) {
 	}
 }
 
-func TestIncludesNeedsAStartAfterTheChange(t *testing.T) {
-	changed := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	if (rollout.Deployment{}).Includes(changed) {
-		t.Error("a Deployment that was never rolled includes nothing")
-	}
-	if (rollout.Deployment{StartedAt: changed.Add(-time.Microsecond)}).Includes(changed) {
-		t.Error("a rollout that started before the change does not include it")
-	}
-	if !(rollout.Deployment{StartedAt: changed.Add(time.Microsecond)}).Includes(changed) {
-		t.Error("a rollout that started after the change includes it")
+func TestIncludesComparesVersionsAsNumbers(t *testing.T) {
+	for _, test := range []struct {
+		rolled, config uint64
+		included       bool
+	}{
+		{0, 9, false}, {10, 9, true}, {10, 10, true}, {10, 11, false}, {10, 0, false},
+	} {
+		if got := (rollout.Deployment{ResourceVersion: test.rolled}).Includes(test.config); got != test.included {
+			t.Errorf("rollout at %d, configuration of %d: included %v, want %v", test.rolled, test.config, got, test.included)
+		}
 	}
 }

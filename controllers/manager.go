@@ -1,0 +1,105 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// Options configure the operator.
+type Options struct {
+	// Namespace of the tenants and of the gateway; nothing else is watched.
+	Namespace  string
+	Fetcher    Fetcher
+	BaseDomain render.BaseDomain
+	// RefreshInterval is for tenants that set none.
+	RefreshInterval time.Duration
+	// Gateway is the name of the Deployment that serves the tenants; empty
+	// when the operator does not roll one.
+	Gateway        string
+	LeaderElection bool
+	// HealthAddress and MetricsAddress are listened on; "0" for none.
+	HealthAddress, MetricsAddress string
+}
+
+// NewManager returns a manager with both reconcilers, ready to start.
+func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme:                  scheme,
+		Cache:                   cacheOptions(o.Namespace, o.Gateway),
+		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:  o.HealthAddress,
+		LeaderElection:          o.LeaderElection,
+		LeaderElectionID:        "saml-operator.sso.cequence.cloud",
+		LeaderElectionNamespace: o.Namespace,
+		// The process ends with the manager, so the next leader need not wait.
+		LeaderElectionReleaseOnCancel: true,
+		// Operators of several namespaces may share a process.
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	recorder := mgr.GetEventRecorder(FieldOwner)
+	if err := (&SAMLTenantReconciler{
+		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Recorder: recorder,
+		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval, Gateway: o.Gateway, Now: time.Now,
+	}).SetupWithManager(ctx, mgr); err != nil {
+		return nil, fmt.Errorf("set up the tenant controller: %w", err)
+	}
+	if o.Gateway != "" {
+		if err := (&GatewayRolloutReconciler{
+			Client: mgr.GetClient(), Recorder: recorder,
+			Gateway: types.NamespacedName{Namespace: o.Namespace, Name: o.Gateway},
+		}).SetupWithManager(mgr); err != nil {
+			return nil, fmt.Errorf("set up the rollout controller: %w", err)
+		}
+	}
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, fmt.Errorf("set up health checks: %w", err)
+		}
+	}
+	return mgr, nil
+}
+
+// cacheOptions restrict the cache to one namespace, our Secrets and the one
+// Deployment: caching more costs memory, and rights that nobody should have.
+func cacheOptions(namespace, gateway string) cache.Options {
+	isOurs, err := labels.NewRequirement(tenantconfig.LabelTenant, selection.Exists, nil)
+	utilruntime.Must(err)
+	return cache.Options{
+		DefaultNamespaces: map[string]cache.Config{namespace: {}},
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}:     {Label: labels.NewSelector().Add(*isOurs)},
+			&appsv1.Deployment{}: {Field: fields.OneTermEqualSelector("metadata.name", gateway)},
+		},
+	}
+}

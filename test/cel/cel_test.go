@@ -1,0 +1,166 @@
+// Package cel_test applies SAMLTenants to a real kube-apiserver and looks at
+// what its validation says.
+package cel_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	"cequence.cloud/saml-operator/internal/manifest"
+)
+
+var api client.Client
+
+func TestMain(m *testing.M) { os.Exit(withAPIServer(m)) }
+
+func withAPIServer(m *testing.M) int {
+	ctrl.SetLogger(logr.Discard())
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	cluster, err := environment.Start()
+	if err == nil {
+		api, err = client.New(cluster, client.Options{})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot start kube-apiserver and etcd: run \"make kubernetes\", or set KUBEBUILDER_ASSETS:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := environment.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop kube-apiserver and etcd:", err)
+	}
+	return code
+}
+
+const (
+	minimal = "customerName: acme\nmetadataURL: https://idp.example.com/metadata\n"
+	long    = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxy" // 51 characters
+)
+
+var cases = map[string]struct {
+	name, spec string
+	// message that the refusal has to contain; empty when it must be accepted.
+	message string
+}{
+	"two fields":    {spec: minimal},
+	"a digit first": {spec: "customerName: 3m\nmetadataURL: https://idp.example.com/metadata"},
+	"everything": {spec: minimal + `
+displayName: Acme Incorporated
+idpEntityID: https://sts.windows.net/7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40/
+metadataCA: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+refreshInterval: 1h30m
+attributeMapping: {userID: uid, email: mail, givenName: gn, surname: sn, displayName: cn, groups: memberOf}
+session: {maxDuration: 12h, idleTimeout: 30m}
+serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"}
+`},
+	"Entra ID's URL":           {spec: "customerName: acme\nmetadataURL: https://login.microsoftonline.com/7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40/federationmetadata/2007-06/federationmetadata.xml?appid=1b8f3c2b"},
+	"no customer name":         {spec: "metadataURL: https://idp.example.com/metadata", message: "spec.customerName: Required value"},
+	"no metadata URL":          {spec: "customerName: acme", message: "spec.metadataURL: Required value"},
+	"a company's full name":    {spec: "customerName: Acme Inc.\nmetadataURL: https://idp.example.com/metadata", message: `write "acme-inc"`},
+	"an underscore":            {spec: "customerName: acme_inc\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
+	"a dot":                    {spec: "customerName: acme.evil\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
+	"a trailing hyphen":        {spec: "customerName: acme-\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
+	"a wildcard":               {spec: "customerName: '*'\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
+	"a line break":             {spec: "customerName: \"acme\\n\"\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
+	"punycode":                 {spec: "customerName: xn--mnchen-3ya\nmetadataURL: https://idp.example.com/metadata", message: "punycode"},
+	"51 characters":            {spec: "customerName: " + long + "\nmetadataURL: https://idp.example.com/metadata", message: "50"},
+	"http":                     {spec: "customerName: acme\nmetadataURL: http://idp.example.com/metadata", message: "must start with https://"},
+	"a file URL":               {spec: "customerName: acme\nmetadataURL: file:///etc/passwd", message: "must start with https://"},
+	"not a URL":                {spec: "customerName: acme\nmetadataURL: idp.example.com", message: "must be an absolute URL"},
+	"no host":                  {spec: "customerName: acme\nmetadataURL: 'https:///metadata'", message: "must start with https://"},
+	"user information":         {spec: "customerName: acme\nmetadataURL: https://user:pass@idp.example.com/metadata", message: "must not have user information"},
+	"a fragment":               {spec: "customerName: acme\nmetadataURL: https://idp.example.com/metadata#x", message: "must not have a fragment"},
+	"a CA that is no PEM":      {spec: minimal + "metadataCA: /etc/ssl/ca.pem", message: "PEM certificates"},
+	"refreshed too often":      {spec: minimal + "refreshInterval: 30s", message: "between 5m and 24h"},
+	"refreshed too rarely":     {spec: minimal + "refreshInterval: 48h", message: "between 5m and 24h"},
+	"an interval in days":      {spec: minimal + "refreshInterval: 1d", message: "spec.refreshInterval"},
+	"a huge interval":          {spec: minimal + "refreshInterval: 99999999999999999999h", message: "spec.refreshInterval"},
+	"idle longer than at most": {spec: minimal + "session: {maxDuration: 1h, idleTimeout: 2h}", message: "idleTimeout must not be longer"},
+	"a session of a second":    {spec: minimal + "session: {maxDuration: 1s}", message: "between 5m and 720h"},
+	"a transient name":         {spec: minimal + "serviceProvider: {nameIDFormat: 'urn:oasis:names:tc:SAML:2.0:nameid-format:transient'}", message: "Unsupported value"},
+	"a long object name":       {name: "a" + strings.Repeat("b", 63), spec: minimal, message: "at most 63 characters"},
+}
+
+// Each case goes to the API server and to the reader of manifests, which has
+// to give the same answer without one.
+func TestValidation(t *testing.T) {
+	reader, err := manifest.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for title, test := range cases {
+		t.Run(title, func(t *testing.T) {
+			name := test.name
+			if name == "" {
+				name = "acme"
+			}
+			document := "apiVersion: sso.cequence.cloud/v1alpha1\nkind: SAMLTenant\nmetadata:\n  name: " + name + "\n  namespace: default\nspec:\n  " +
+				strings.ReplaceAll(test.spec, "\n", "\n  ")
+			object := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(document), object); err != nil {
+				t.Fatal(err)
+			}
+			_, offline := reader.Read(t.Context(), "tenants.yaml", strings.NewReader(document))
+			online := api.Create(t.Context(), object, client.DryRunAll)
+			for where, err := range map[string]error{"API server": online, "reader": offline} {
+				switch {
+				case test.message == "" && err != nil:
+					t.Errorf("%s refuses it: %v", where, err)
+				case test.message != "" && (err == nil || !strings.Contains(err.Error(), test.message)):
+					t.Errorf("%s says %v, want a refusal with %q", where, err, test.message)
+				}
+			}
+		})
+	}
+}
+
+func TestCustomerNameIsImmutable(t *testing.T) {
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "sso.cequence.cloud/v1alpha1", "kind": "SAMLTenant",
+		"metadata": map[string]any{"name": "immutable", "namespace": "default"},
+		"spec":     map[string]any{"customerName": "acme", "metadataURL": "https://idp.example.com/metadata"},
+	}}
+	if err := api.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(object.Object, "globex", "spec", "customerName"); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Update(t.Context(), object); err == nil || !strings.Contains(err.Error(), "create a new SAMLTenant for another name") {
+		t.Errorf("got %v, want a refusal that says what to do", err)
+	}
+}
+
+func TestReaderRefusesUnknownFieldsAndVersions(t *testing.T) {
+	reader, err := manifest.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := "kind: SAMLTenant\nmetadata: {name: acme}\nspec: {customerName: acme, metadataURL: 'https://idp.example.com/metadata'"
+	for name, test := range map[string]struct{ document, message string }{
+		"unknown field":      {"apiVersion: sso.cequence.cloud/v1alpha1\n" + head + ", metadataUrl: x}", "metadataUrl"},
+		"unknown version":    {"apiVersion: sso.cequence.cloud/v9\n" + head + "}", `write "sso.cequence.cloud/v1alpha1"`},
+		"the same key twice": {"apiVersion: sso.cequence.cloud/v1alpha1\n" + head + ", customerName: b}", "customerName"},
+		"not YAML":           {"a: [", "not YAML"},
+	} {
+		if _, err := reader.Read(t.Context(), "f.yaml", strings.NewReader(test.document)); err == nil || !strings.Contains(err.Error(), test.message) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, test.message)
+		}
+	}
+	tenants, err := reader.Read(t.Context(), "f.yaml", strings.NewReader("kind: ConfigMap\napiVersion: v1\n---\n---\napiVersion: sso.cequence.cloud/v1alpha1\n"+head+"}\n"))
+	if err != nil || len(tenants) != 1 || tenants[0].Name != "acme" {
+		t.Errorf("got %v, %v, want the one tenant among other objects", tenants, err)
+	}
+}
