@@ -122,7 +122,7 @@ func newWorld(t *testing.T, options ...func(*world, *gateway.Options)) *world {
 func (w *world) newIDP(tenant string) *testidp.IDP {
 	w.t.Helper()
 	idp, err := testidp.New(testidp.Options{
-		BaseURL: "https://idp-" + host(tenant), TenantID: tenant, Clock: w.clock.Now,
+		BaseURL: "https://idp-" + host(tenant), TenantID: tenant, Clock: w.clock.Now, Keys: []*testidp.Key{idpKey(w.t, tenant)},
 		Users: []testidp.User{{
 			Name: alice, Password: password, NameID: "alice@" + tenant + ".example", Email: "alice@" + tenant + ".example",
 			GivenName: "Alice", Surname: "Adams", DisplayName: "Alice Adams", Groups: []string{"staff", "a,b%"},
@@ -132,6 +132,23 @@ func (w *world) newIDP(tenant string) *testidp.IDP {
 		w.t.Fatal(err)
 	}
 	return idp
+}
+
+var idpKeys sync.Map
+
+// idpKey returns the tenant's IdP's key, which all tests share: generating one
+// takes a while.
+func idpKey(t *testing.T, tenant string) *testidp.Key {
+	t.Helper()
+	if key, ok := idpKeys.Load(tenant); ok {
+		return key.(*testidp.Key)
+	}
+	key, err := testidp.NewKey(testidp.KeyOptions{CommonName: tenant, NotBefore: time.Now().Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idpKeys.Store(tenant, key)
+	return key
 }
 
 // config is what the operator would render.
