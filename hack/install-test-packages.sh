@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
-# real identity provider, PHP to run it, xmlsec1 and xmllint as independent
-# judges of signatures and schemas, and a C compiler for the race detector.
-# Elsewhere it says what is missing. It does nothing when all of it is there.
+# real identity provider, PHP to run it, xmlsec1 as an independent judge of
+# signatures, and a C compiler for the race detector. Elsewhere it says what is
+# missing. It does nothing when all of it is there. SIMPLESAMLPHP_DIR names a
+# SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
-packages=(simplesamlphp php-cli php-xml php-mbstring php-curl xmlsec1 libxml2-utils gcc libc6-dev)
+packages=(php-cli php-xml xmlsec1 gcc libc6-dev)
+[[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmlsec1 xmllint cc; do
+	for program in php xmlsec1 gcc; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
-	[[ -d /usr/share/simplesamlphp ]] || missing+=("SimpleSAMLphp 1.19 in /usr/share/simplesamlphp")
+	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
 	if ((${#missing[@]} == 0)); then
 		exit 0
 	fi
