@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for _, test := range []struct {
+		args, namespace string
+		// problem is part of the error, empty if there is none.
+		problem string
+	}{
+		{"--namespace=sso", "", ""},
+		{"", "from-pod", ""},
+		{"--tenants-dir=/t", "from-pod", ""},
+		{"--tenants-dir=/t --upstream=http://app:8080/base --tls-cert-file=c --tls-key-file=k --internal-listen= --clock-skew=0s", "", ""},
+		{"--version", "", ""},
+		{"", "", "--namespace or --tenants-dir"},
+		{"--namespace=sso --tenants-dir=/t", "", "--namespace and --tenants-dir"},
+		{"--tenants-dir=/t --kubeconfig=k", "", "--kubeconfig"},
+		{"--tenants-dir=/t --tls-cert-file=c", "", "--tls-cert-file and --tls-key-file"},
+		{"--tenants-dir=/t --tls-key-file=k", "", "--tls-cert-file and --tls-key-file"},
+		{"--tenants-dir=/t --listen=", "", "--listen"},
+		{"--tenants-dir=/t --data-dir=", "", "--data-dir"},
+		{"--tenants-dir=/t --clock-skew=6m", "", "--clock-skew"},
+		{"--tenants-dir=/t --clock-skew=-1s", "", "--clock-skew"},
+		{"--tenants-dir=/t --upstream=app:8080", "", "--upstream"},
+		{"--tenants-dir=/t --upstream=file:///etc/passwd", "", "--upstream"},
+		{"--tenants-dir=/t --upstream=http://user@app", "", "--upstream"},
+		{"--tenants-dir=/t extra", "", `"extra"`},
+		{"--unknown", "", "-unknown"},
+	} {
+		env := func(name string) string {
+			if name == "POD_NAMESPACE" {
+				return test.namespace
+			}
+			return ""
+		}
+		c, err := parse(strings.Fields(test.args), env, io.Discard)
+		switch {
+		case test.problem == "" && err != nil:
+			t.Errorf("%q: %v", test.args, err)
+		case test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)):
+			t.Errorf("%q: got error %v, want one with %q", test.args, err, test.problem)
+		case err == nil && c.tenantsDir != "" && c.namespace != "":
+			t.Errorf("%q: two sources", test.args)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for args, want := range map[string]int{
+		"--version":     exitOK,
+		"--help":        exitOK,
+		"--listen=:0 x": exitUsage,
+		"--tenants-dir=/does/not/exist --listen=127.0.0.1:0 --internal-listen= --data-dir=" + t.TempDir():                                      exitFailure,
+		"--tenants-dir=" + t.TempDir() + " --listen=127.0.0.1:0 --tls-cert-file=none --tls-key-file=none --data-dir=" + t.TempDir():            exitFailure,
+		"--namespace=sso --kubeconfig=/does/not/exist --listen=127.0.0.1:0 --data-dir=" + t.TempDir():                                          exitFailure,
+		"--tenants-dir=" + t.TempDir() + " --listen=127.0.0.1:0 --internal-listen=256.0.0.1:0 --data-dir=" + filepath.Join(t.TempDir(), "new"): exitFailure,
+	} {
+		var out, errs bytes.Buffer
+		if got := run(strings.Fields(args), &out, &errs); got != want {
+			t.Errorf("%q: exit code %d, want %d: %s", args, got, want, errs.String())
+		}
+	}
+}
+
+func TestServeStopsWhenToldTo(t *testing.T) {
+	internal := freeAddress(t)
+	c := config{listen: "127.0.0.1:0", internalListen: internal, tenantsDir: t.TempDir(), dataDir: filepath.Join(t.TempDir(), "data")}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, c, slog.New(slog.DiscardHandler)) }()
+
+	deadline := time.Now().Add(20 * time.Second)
+	for !ready(internal) {
+		if time.Now().After(deadline) {
+			t.Fatal("not ready in time")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if info, err := os.Stat(c.dataDir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data directory: %v, %v", info, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	if ready(internal) {
+		t.Error("the internal port is still served")
+	}
+}
+
+func ready(address string) bool {
+	response, err := http.Get("http://" + address + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.StatusCode == http.StatusOK
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
