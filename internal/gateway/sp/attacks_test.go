@@ -123,7 +123,7 @@ func TestA3_SignatureExclusion(t *testing.T) {
 	refused(t, edit(t, signed, signature, ""), expectations(i), sp.CodeSignatureMissing)
 	refused(t, edit(t, signed, signature, `<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/>`), expectations(i), sp.CodeSignatureStructure)
 	refused(t, edit(t, signed, signature, `<Signature/>`), expectations(i), sp.CodeSignatureMissing)
-	refused(t, edit(t, signed, signature, signature+signature), expectations(i), sp.CodeSignatureMissing)
+	refused(t, edit(t, signed, signature, signature+signature), expectations(i), sp.CodeSignatureStructure)
 	refused(t, edit(t, both, signature, ""), expectations(i), sp.CodeSignatureInvalid)
 	// Signatures of parts of the message.
 	refused(t, edit(t, signed, signature, "", `<Subject>`, `<Subject>`+signature), expectations(i), sp.CodeSignatureStructure)

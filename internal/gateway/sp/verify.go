@@ -202,9 +202,6 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 		return nil, err
 	}
 	signed := signer != nil
-	if !signed && !encrypted && only(body, nsSignature, "Signature") == nil {
-		return nil, refuse(CodeSignatureMissing, "neither the Response nor the assertion is signed")
-	}
 	request, err := v.checkResponse(response, signed)
 	if err != nil {
 		return nil, err
@@ -221,8 +218,10 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 		return nil, errDecryption
 	case err != nil:
 		return nil, err
-	case own == nil && signer == nil:
-		return nil, errDecryption // it was encrypted, or it would not have come so far
+	case own == nil && !signed && encrypted:
+		return nil, errDecryption
+	case own == nil && !signed:
+		return nil, refuse(CodeSignatureMissing, "neither the Response nor the assertion is signed")
 	case own != nil:
 		signer = own
 	}
