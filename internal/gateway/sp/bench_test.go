@@ -64,7 +64,7 @@ func BenchmarkCrewjam(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := provider.ParseXMLResponse(response, []string{request}, *acs); err != nil {
-			b.Fatal(err.(*saml.InvalidResponseError).PrivateErr)
+			b.Fatal(err)
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rsa"
-	_ "crypto/sha1" // OAEP's default hash, where collisions do not matter
+	_ "crypto/sha1" //nolint:gosec // OAEP's default hash, where collisions do not matter
 	"errors"
 	"slices"
 

@@ -66,9 +66,9 @@ type signature struct {
 // and compares its digest. There is no look-up by ID: the signature has to
 // refer to its own parent [SAMLCore 5.4.2].
 func readSignature(element, signed *xmltree.Element) (*signature, error) {
-	parts := sequence(element, nsSignature, "SignedInfo", "SignatureValue", "KeyInfo")
+	parts := sequence(element, "SignedInfo", "SignatureValue", "KeyInfo")
 	if len(parts) < 3 {
-		parts = sequence(element, nsSignature, "SignedInfo", "SignatureValue")
+		parts = sequence(element, "SignedInfo", "SignatureValue")
 	}
 	if parts == nil {
 		return nil, refuse(CodeSignatureStructure, "Signature must hold SignedInfo, SignatureValue and at most KeyInfo")
@@ -80,7 +80,7 @@ func readSignature(element, signed *xmltree.Element) (*signature, error) {
 	signedInfo := parts[0]
 	value := parts[1]
 
-	parts = sequence(signedInfo, nsSignature, "CanonicalizationMethod", "SignatureMethod", "Reference")
+	parts = sequence(signedInfo, "CanonicalizationMethod", "SignatureMethod", "Reference")
 	if parts == nil {
 		return nil, refuse(CodeSignatureStructure, "SignedInfo must hold exactly one Reference")
 	}
@@ -113,11 +113,11 @@ func checkReference(reference, signature, signed *xmltree.Element) error {
 	if uri, _ := reference.Attribute("URI"); id == "" || uri != "#"+id {
 		return refuse(CodeSignatureStructure, "Reference is not to the ID of the signed element")
 	}
-	parts := sequence(reference, nsSignature, "Transforms", "DigestMethod", "DigestValue")
+	parts := sequence(reference, "Transforms", "DigestMethod", "DigestValue")
 	if parts == nil {
 		return refuse(CodeSignatureStructure, "Reference must hold Transforms, DigestMethod and DigestValue")
 	}
-	transforms := sequence(parts[0], nsSignature, "Transform", "Transform")
+	transforms := sequence(parts[0], "Transform", "Transform")
 	if transforms == nil {
 		return refuse(CodeSignatureStructure, "Transforms must be enveloped-signature and exclusive canonicalization")
 	}
@@ -264,11 +264,11 @@ func (s *signature) names(certificates []*x509.Certificate) bool {
 }
 
 // sequence returns the child elements of e when they are exactly the named
-// ones in that order, else nil.
-func sequence(e *xmltree.Element, space string, names ...string) []*xmltree.Element {
+// ones of XML Signature in that order, else nil.
+func sequence(e *xmltree.Element, names ...string) []*xmltree.Element {
 	children := make([]*xmltree.Element, 0, len(names))
 	for child := range e.Children() {
-		if len(children) == len(names) || !child.Is(space, names[len(children)]) {
+		if len(children) == len(names) || !child.Is(nsSignature, names[len(children)]) {
 			return nil
 		}
 		children = append(children, child)

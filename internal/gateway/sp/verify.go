@@ -158,7 +158,9 @@ func Verify(response []byte, want Expectations) (assertion *Assertion, err error
 var errDecryption = refuse(CodeDecryptionFailed, "the encrypted assertion cannot be used: "+
 	"it may be for another key, by an algorithm that is not allowed, damaged, or not properly signed")
 
-// tellable are the exceptions: they need a content that decrypted intact.
+// tellable are the exceptions: they need a content whose digest fits, so one
+// that decrypted intact. Without them a key rollover of an IdP that encrypts
+// would look like damage.
 var tellable = map[Code]bool{
 	CodeUnknownSigningKey:      true,
 	CodeSigningKeyWeak:         true,

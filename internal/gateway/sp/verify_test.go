@@ -14,7 +14,12 @@ import (
 )
 
 // refused verifies a Response that must be refused with that code.
-func refused(t *testing.T, document string, want sp.Expectations, code sp.Code) *sp.Error {
+func refused(t *testing.T, document string, want sp.Expectations, code sp.Code) {
+	t.Helper()
+	assert.NotNil(t, refusalOf(t, document, want, code))
+}
+
+func refusalOf(t *testing.T, document string, want sp.Expectations, code sp.Code) *sp.Error {
 	t.Helper()
 	got, err := sp.Verify([]byte(document), want)
 	require.Nil(t, got)
