@@ -47,10 +47,6 @@ func TestMain(m *testing.M) {
 
 // run starts the API server, installs the manifests and runs the tests.
 func run(m *testing.M) int {
-	if err := readAll("../../config"); err != nil {
-		log.Print(err)
-		return 1
-	}
 	env := &envtest.Environment{BinaryAssetsDirectory: "../../bin/kubernetes"}
 	config, err := env.Start()
 	if err != nil {
@@ -288,6 +284,10 @@ func renderOverlay(t *testing.T, kustomization string) []*unstructured.Unstructu
 // render returns the objects that a kustomization stands for.
 func render(t *testing.T, kustomization string) []*unstructured.Unstructured {
 	t.Helper()
+	// Only kubectl opens the manifests, and the go command caches this test's
+	// result by what the test itself looks at.
+	err := filepath.WalkDir("../../config", func(_ string, _ fs.DirEntry, err error) error { return err })
+	require.NoError(t, err)
 	out, err := kubectl("kustomize", kustomization)
 	require.NoError(t, err, out)
 	var objects []*unstructured.Unstructured
@@ -300,12 +300,6 @@ func render(t *testing.T, kustomization string) []*unstructured.Unstructured {
 		require.NoError(t, err)
 		objects = append(objects, object)
 	}
-}
-
-// readAll visits every folder below one. Only kubectl opens the manifests, and
-// the go command caches this test's result by what the test itself has opened.
-func readAll(folder string) error {
-	return filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
 }
 
 // kubectl runs kubectl as an administrator of the test's API server, and
