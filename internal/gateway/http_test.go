@@ -100,6 +100,24 @@ func TestHeadersCannotBeSpoofed(t *testing.T) {
 	}
 }
 
+// Row T10: through a connection that the application has upgraded to HTTP/2 in
+// plain text, a user could send requests in anybody's name.
+func TestOnlyWebSocketsAreUpgraded(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	p.signIn(acme)
+	for protocol, want := range map[string]string{"h2c": "", "websocket": "websocket", "WebSocket": "WebSocket", "h2c, websocket": "", "TLS/1.0": ""} {
+		r := p.request(http.MethodGet, site(acme)+"/", nil)
+		r.Header.Set("Connection", "Upgrade, HTTP2-Settings")
+		r.Header.Set("Upgrade", protocol)
+		r.Header.Set("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA")
+		e := decodeEcho(t, p.do(r).body)
+		if got := e.Header.Get("Upgrade"); got != want || e.Header.Get("HTTP2-Settings") != "" {
+			t.Errorf("upgrade to %q reached the application as %q", protocol, got)
+		}
+	}
+}
+
 func TestOtherCookiesReachTheApplication(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()
@@ -115,7 +133,6 @@ func TestOtherCookiesReachTheApplication(t *testing.T) {
 // Row T4.
 func TestHostHeader(t *testing.T) {
 	w := newWorld(t)
-	metadata := func(tenant string) string { return entityID(tenant) }
 	for _, test := range []struct {
 		name    string
 		request []string
@@ -143,7 +160,7 @@ func TestHostHeader(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", test.name, a.StatusCode, test.status)
 		}
 		for _, tenant := range []string{acme, globex} {
-			if got := strings.Contains(a.body, metadata(tenant)); got != (tenant == test.tenant) {
+			if got := strings.Contains(a.body, entityID(tenant)); got != (tenant == test.tenant) {
 				t.Errorf("%s: metadata of %s: %v", test.name, tenant, got)
 			}
 		}

@@ -9,8 +9,8 @@ import (
 )
 
 // maxCachedGroups bounds the cache, in sessions. Few sessions need it: only
-// those with more groups than a cookie holds.
-const maxCachedGroups = 10_000
+// those with more groups than a cookie holds. Others are read again.
+const maxCachedGroups = 2000
 
 // groupCache has the groups of sessions whose groups are in the store. They
 // never change during a session.
@@ -41,7 +41,7 @@ func (c *groupCache) of(ctx context.Context, tenant string, s session.Session) (
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.byID) >= maxCachedGroups {
-		for id := range c.byID { // any will do: it can be read again
+		for id := range c.byID { // any will do
 			delete(c.byID, id)
 			break
 		}

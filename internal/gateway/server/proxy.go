@@ -50,6 +50,7 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 			removeReserved(pr.Out.Header)
 			removeReserved(pr.Out.Trailer)
 			removeOwnCookies(pr.Out.Header)
+			removeUpgrade(pr.Out.Header)
 			// What came in was removed, so that the client's address is all there is.
 			pr.SetXForwarded()
 			// A tenant is reached by https only, wherever TLS ends.
@@ -140,6 +141,15 @@ func removeOwnCookies(h http.Header) {
 	h.Del("Cookie")
 	if len(kept) > 0 {
 		h.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
+
+// removeUpgrade lets nothing but WebSockets out of HTTP/1.1: on a connection
+// upgraded to HTTP/2 a user could send requests with headers that we never see.
+func removeUpgrade(h http.Header) {
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+		h.Del("Upgrade")
+		h.Del("Connection")
 	}
 }
 

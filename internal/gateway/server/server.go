@@ -142,33 +142,38 @@ func (x *exchange) application() {
 		return
 	}
 	s, err := x.current()
-	if err != nil {
-		x.challenge(err)
-		return
-	}
-	if x.proxy == nil {
+	switch {
+	case err != nil:
+		x.storeFailed("read session", err)
+	case s == nil:
+		x.challenge()
+	case x.proxy == nil:
 		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
 			"You are signed in as " + s.Label() + ".", "There is no application behind this gateway yet.",
 		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
-		return
+	default:
+		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{tenant: x.tenant.Name(), session: *s, renewed: x.renew(*s)}))
 	}
-	if s.Groups, err = x.groups.of(x.r.Context(), x.tenant.Name(), s); err != nil {
-		x.storeFailed("read groups of session", err)
-		return
-	}
-	x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{tenant: x.tenant.Name(), session: s, renewed: x.renew(s)}))
 }
 
-// current returns the browser's session if it counts.
-func (x *exchange) current() (session.Session, error) {
+// current returns the browser's session if it counts, else nil. Its error means
+// that the store, which has the groups of few sessions, could not be read.
+func (x *exchange) current() (*session.Session, error) {
 	s, err := x.Codec.Open(x.binding, x.r)
 	if err != nil {
-		return session.Session{}, err
+		return nil, nil
 	}
 	if err := session.Check(s, x.policy(), x.Revocations, x.Now()); err != nil {
-		return session.Session{}, err
+		return nil, nil
 	}
-	return s, nil
+	s.Groups, err = x.groups.of(x.r.Context(), x.tenant.Name(), s)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &s, nil
 }
 
 func (x *exchange) policy() session.Policy {
@@ -199,17 +204,21 @@ func (x *exchange) renew(s session.Session) bool {
 
 // challenge answers a request that has no session: a person is sent to sign in,
 // a program is told so.
-func (x *exchange) challenge(why error) {
-	x.Log.Debug("not signed in", "tenant", x.tenant.Name(), "reason", why.Error())
-	h := x.w.Header()
-	pages.Secure(h)
-	if isNavigation(x.r) {
-		login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
-		h.Set("Location", login.String())
-		x.w.WriteHeader(http.StatusFound)
+func (x *exchange) challenge() {
+	if !isNavigation(x.r) {
+		x.unauthorized()
 		return
 	}
-	h.Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
+	pages.Secure(x.w.Header())
+	login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
+	x.w.Header().Set("Location", login.String())
+	x.w.WriteHeader(http.StatusFound)
+}
+
+// unauthorized tells a program where people sign in.
+func (x *exchange) unauthorized() {
+	pages.Secure(x.w.Header())
+	x.w.Header().Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
 	writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
 }
 

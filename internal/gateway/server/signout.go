@@ -12,14 +12,12 @@ import (
 // whoami tells the application's scripts who is signed in.
 func (x *exchange) whoami() {
 	s, err := x.current()
-	if err != nil {
-		x.w.Header().Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
-		writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
+	switch {
+	case err != nil:
+		x.storeFailed("read session", err)
 		return
-	}
-	groups, err := x.groups.of(x.r.Context(), x.tenant.Name(), s)
-	if err != nil {
-		x.storeFailed("read groups of session", err)
+	case s == nil:
+		x.unauthorized()
 		return
 	}
 	type user struct {
@@ -39,8 +37,8 @@ func (x *exchange) whoami() {
 	}{
 		Tenant: x.tenant.Name(),
 		User: user{ID: s.StableID, Email: s.Email, DisplayName: s.DisplayName,
-			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, groups...)},
-		SignedInAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(), IdleExpiresAt: x.policy().Deadline(s).UTC(),
+			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, s.Groups...)},
+		SignedInAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(), IdleExpiresAt: x.policy().Deadline(*s).UTC(),
 	})
 }
 
@@ -88,8 +86,8 @@ func (x *exchange) meant() bool {
 		h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
 }
 
-func (x *exchange) signedOut(clear bool) {
-	if clear {
+func (x *exchange) signedOut(forget bool) {
+	if forget {
 		http.SetCookie(x.w, session.Clear())
 	}
 	pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed out",

@@ -97,7 +97,7 @@ func End(p Pending) *http.Cookie { return requestCookie(requestCookiePrefix+p.Ha
 
 // requestCookie is SameSite=None: the IdP's answer is a POST from another site.
 func requestCookie(name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // SameSite=None is the point
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode,
 	}

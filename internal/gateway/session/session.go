@@ -116,7 +116,7 @@ func (c *Codec) Seal(to Binding, s Session) (*http.Cookie, error) {
 	if len(value) > maxSealedBytes {
 		return nil, ErrTooLarge
 	}
-	return sessionCookie(value), nil
+	return sessionCookie(value, 0), nil
 }
 
 // Open returns the session in the request's cookie, valid or not: ErrNone is
@@ -146,17 +146,13 @@ func Check(s Session, p Policy, revoked *Revocations, now time.Time) error {
 }
 
 // Clear returns the cookie that deletes the session cookie.
-func Clear() *http.Cookie {
-	cookie := sessionCookie("")
-	cookie.MaxAge = -1
-	return cookie
-}
+func Clear() *http.Cookie { return sessionCookie("", -1) }
 
-// sessionCookie has no Max-Age: closing the browser may end it, and what it
-// contains ends it in any case.
-func sessionCookie(value string) *http.Cookie {
+// sessionCookie with a maxAge of zero has no Max-Age: closing the browser may
+// end it, and what it contains ends it in any case.
+func sessionCookie(value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
-		Name: CookieName, Value: value, Path: "/",
+		Name: CookieName, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
