@@ -282,7 +282,7 @@ func TestA8_TransformsAndCanonicalization(t *testing.T) {
 		"no transforms":                   {signing{transform: transforms()}, sp.CodeSignatureStructure},
 		"no Transforms":                   {signing{transform: " "}, sp.CodeSignatureStructure},
 		"unknown parameter":               {signing{transform: inside(`<x xmlns="urn:x" PrefixList="a"></x>`)}, sp.CodeSignatureStructure},
-		"two prefix lists":                {signing{transform: inside(strings.Repeat(`<x xmlns="`+excC14N+`" PrefixList="a"></x>`, 2))}, sp.CodeSignatureStructure},
+		"two prefix lists":                {signing{transform: inside(strings.Repeat(`<InclusiveNamespaces xmlns="`+excC14N+`" PrefixList="a"></InclusiveNamespaces>`, 2))}, sp.CodeSignatureStructure},
 		"long prefix list":                {signing{prefixes: strings.Repeat("a ", 17)}, sp.CodeXMLLimit},
 		"SignedInfo exclusive, comments":  {signing{method: method(excC14N + "WithComments")}, sp.CodeAlgorithmNotAllowed},
 		"SignedInfo inclusive":            {signing{method: method(inclusive)}, sp.CodeAlgorithmNotAllowed},
@@ -503,6 +503,8 @@ func TestA12_EncryptedAssertionNeedsASignature(t *testing.T) {
 	refused(t, encrypt(t, attacker.signAssertion(t, evil), encryption{}), want, sp.CodeUnknownSigningKey)
 	refused(t, i.signResponse(t, encrypt(t, attacker.signAssertion(t, evil), encryption{})), want, sp.CodeUnknownSigningKey)
 	refused(t, edit(t, i.signResponse(t, encrypt(t, good, encryption{})), "<EncryptedAssertion ", "<EncryptedAssertion x='' "), want, sp.CodeSignatureInvalid)
+	// Only an Assertion is one, whoever has signed the ciphertext.
+	refused(t, i.signResponse(t, edit(t, good, goodAssertion, encrypted(t, edit(t, goodAssertion, "<Assertion ", "<Evil ", "</Assertion>", "</Evil>"), encryption{}))), want, sp.CodeDecryptionFailed)
 	// A signature made over the plain assertion does not survive encrypting.
 	refused(t, encrypt(t, i.signResponse(t, good), encryption{}), want, sp.CodeSignatureInvalid)
 	// A signature beside the ciphertext vouches for nothing.

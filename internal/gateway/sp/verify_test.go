@@ -226,6 +226,8 @@ func TestDecryptMatrix(t *testing.T) {
 	} {
 		refused(t, encrypt(t, signed, e), want, sp.CodeDecryptionFailed)
 	}
+	// The key must be as long as the algorithm says.
+	refused(t, edit(t, encrypt(t, signed, encryption{cipher: xenc + "aes128-cbc"}), "aes128-cbc", "aes256-cbc"), want, sp.CodeDecryptionFailed)
 	want.DecryptionKeys = nil
 	refused(t, encrypt(t, signed, encryption{}), want, sp.CodeDecryptionFailed)
 }
