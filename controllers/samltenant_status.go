@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -260,11 +261,15 @@ func (s *scope) wasReady() bool {
 
 // takeEvents returns the Events that belong to the step from the stored status
 // to the new one: what was noted, and each condition that changed its status,
-// or its reason while not True.
+// or its reason while not True. Ready, which the others lead to, comes last.
 func (s *scope) takeEvents() []note {
 	notes := s.notes
 	s.notes = nil
-	for _, c := range conditions.Transitions(s.before.Status.Conditions, s.tenant.Status.Conditions) {
+	changed := conditions.Transitions(s.before.Status.Conditions, s.tenant.Status.Conditions)
+	slices.SortStableFunc(changed, func(a, b metav1.Condition) int {
+		return cmp.Compare(rank(a.Type), rank(b.Type))
+	})
+	for _, c := range changed {
 		old := meta.FindStatusCondition(s.before.Status.Conditions, c.Type)
 		good := c.Status == metav1.ConditionTrue
 		switch {
@@ -282,4 +287,11 @@ func (s *scope) takeEvents() []note {
 		}
 	}
 	return notes
+}
+
+func rank(kind string) int {
+	if kind == v1alpha1.ConditionReady {
+		return 1
+	}
+	return 0
 }
