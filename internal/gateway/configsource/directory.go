@@ -40,8 +40,8 @@ type Directory struct {
 
 // Run implements Source.
 func (d *Directory) Run(ctx context.Context, registry *tenant.Registry) error {
-	seen := map[string]snapshot{}
-	if err := d.poll(registry, seen); err != nil {
+	p := poller{dir: d.Dir, registry: registry, seen: map[string]snapshot{}, dirty: true}
+	if err := p.poll(); err != nil {
 		return fmt.Errorf("read tenants' directory: %w", err)
 	}
 	interval := d.PollInterval
@@ -58,7 +58,7 @@ func (d *Directory) Run(ctx context.Context, registry *tenant.Registry) error {
 		case <-tick.C:
 		}
 		problem := ""
-		if err := d.poll(registry, seen); err != nil {
+		if err := p.poll(); err != nil {
 			// A directory that cannot be listed does not mean that there are
 			// no tenants.
 			problem = err.Error()
@@ -77,66 +77,95 @@ type snapshot struct {
 	set   tenant.Set
 }
 
-// poll reads what has changed since seen, and applies all tenants if anything
-// has.
-func (d *Directory) poll(registry *tenant.Registry, seen map[string]snapshot) error {
-	entries, err := os.ReadDir(d.Dir)
+// poller is what Directory knows between two polls.
+type poller struct {
+	dir      string
+	registry *tenant.Registry
+	seen     map[string]snapshot
+	// dirty: seen differs from what the registry was told.
+	dirty bool
+}
+
+// poll reads what has changed, and applies all tenants if anything has.
+func (p *poller) poll() error {
+	before, err := os.Stat(p.dir)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(p.dir)
 	if err != nil {
 		return err
 	}
 	present := map[string]bool{}
-	changed := !registry.Synced()
 	for _, e := range entries {
 		name := e.Name()
-		dir := filepath.Join(d.Dir, name)
 		if !validName(name) {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(dir, tenantconfig.FileConfig)); isAbsent(err) {
+		if _, err := os.Stat(filepath.Join(p.dir, name, tenantconfig.FileConfig)); isAbsent(err) {
 			continue
 		}
 		present[name] = true
-		stamp, settled, err := stampOf(dir)
-		before, known := seen[name]
-		if err == nil && known && before.set.Err == nil && stamp == before.stamp {
-			continue
-		}
-		now := snapshot{}
-		if err == nil {
-			now.set.Files, err = readFiles(dir)
-		}
-		if err != nil {
-			now.set.Err = err
-		} else {
-			now.set.Revision = now.set.Files.Hash()
-			if settled {
-				now.stamp = stamp
-			}
-		}
-		if !known || now.set.Revision != before.set.Revision || now.set.Err != nil || before.set.Err != nil {
-			changed = true
-		}
-		seen[name] = now
+		p.look(name)
 	}
-	for name := range seen {
+	// What is absent from a directory that was moved away meanwhile is not gone.
+	if after, err := os.Stat(p.dir); err != nil || !os.SameFile(before, after) {
+		for name, s := range p.seen {
+			s.stamp = "" // its files may be of before and after
+			p.seen[name] = s
+		}
+		return errors.Join(errors.New("the directory was replaced while it was read"), err)
+	}
+	for name := range p.seen {
 		if !present[name] {
-			delete(seen, name)
-			changed = true
+			delete(p.seen, name)
+			p.dirty = true
 		}
 	}
-	if !changed {
-		return nil
+	p.apply()
+	return nil
+}
+
+// look reads a tenant's files if they may have changed.
+func (p *poller) look(name string) {
+	dir := filepath.Join(p.dir, name)
+	before, known := p.seen[name]
+	stamp, settled, err := stampOf(dir)
+	if err == nil && known && before.set.Err == nil && stamp == before.stamp {
+		return
 	}
-	sets := make(map[string]tenant.Set, len(seen))
-	for name, s := range seen {
+	now := snapshot{}
+	if err == nil {
+		now.set.Files, err = readFiles(dir)
+	}
+	if err != nil {
+		now.set.Err = err
+	} else {
+		now.set.Revision = now.set.Files.Hash()
+		if settled {
+			now.stamp = stamp
+		}
+	}
+	if !known || now.set.Revision != before.set.Revision || now.set.Err != nil || before.set.Err != nil {
+		p.dirty = true
+	}
+	p.seen[name] = now
+}
+
+func (p *poller) apply() {
+	if !p.dirty {
+		return
+	}
+	sets := make(map[string]tenant.Set, len(p.seen))
+	for name, s := range p.seen {
 		sets[name] = s.set
 	}
-	registry.Apply(sets)
-	for name, s := range seen {
+	p.registry.Apply(sets)
+	p.dirty = false
+	for name, s := range p.seen {
 		s.set.Files = nil // loaded or refused: not needed again
-		seen[name] = s
+		p.seen[name] = s
 	}
-	return nil
 }
 
 // stampOf describes the files of dir by size and modification time. They are
