@@ -74,7 +74,8 @@ func (b BaseDomain) ServiceProvider(customerName string) v1alpha1.ServiceProvide
 const entraClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
 
 // defaultMapping has the names of Entra ID first, then those of LDAP by OID
-// (Shibboleth, SimpleSAMLphp), then plain ones (Okta, Google, Keycloak).
+// (Shibboleth, SimpleSAMLphp) and of AD FS, then plain ones (Okta, Google,
+// Keycloak).
 func defaultMapping() tenantconfig.AttributeMapping {
 	return tenantconfig.AttributeMapping{
 		UserID:      []string{"http://schemas.microsoft.com/identity/claims/objectidentifier"},
@@ -82,7 +83,10 @@ func defaultMapping() tenantconfig.AttributeMapping {
 		GivenName:   []string{entraClaims + "givenname", "urn:oid:2.5.4.42", "givenName", "firstName", "first_name", "FirstName"},
 		Surname:     []string{entraClaims + "surname", "urn:oid:2.5.4.4", "sn", "surname", "lastName", "last_name", "LastName"},
 		DisplayName: []string{"http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "displayName", "cn", "name", entraClaims + "name"},
-		Groups:      []string{"Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "groups", "memberOf"},
+		Groups: []string{
+			"Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "http://schemas.xmlsoap.org/claims/Group",
+			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "groups", "Groups", "memberOf",
+		},
 	}
 }
 

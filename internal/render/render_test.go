@@ -1,0 +1,199 @@
+package render_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crewjam/saml"
+	"github.com/crewjam/saml/samlsp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+var update = flag.Bool("update", false, "write testdata/golden from what is rendered")
+
+func certificate(t *testing.T) *x509.Certificate {
+	t.Helper()
+	content, err := os.ReadFile("testdata/sp.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(content)
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func accepted(t *testing.T) *idpmetadata.Descriptor {
+	t.Helper()
+	document, err := os.ReadFile("testdata/entra.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := idpmetadata.Accept(document, idpmetadata.Requirements{Now: time.Date(2018, 6, 1, 0, 0, 0, 0, time.UTC)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func base(t *testing.T) render.BaseDomain {
+	t.Helper()
+	b, err := render.ParseBaseDomain("s.cequence.cloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func acme() *v1alpha1.SAMLTenant {
+	return &v1alpha1.SAMLTenant{
+		ObjectMeta: metav1.ObjectMeta{Name: "acme"},
+		Spec:       v1alpha1.SAMLTenantSpec{CustomerName: "acme", MetadataURL: "https://login.microsoftonline.com/x/federationmetadata.xml"},
+	}
+}
+
+// Run with -update to accept a change of what is rendered.
+func TestFilesAreTheGoldenOnes(t *testing.T) {
+	files, err := render.Files(acme(), base(t), accepted(t), certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		path := filepath.Join("testdata", "golden", name)
+		if *update {
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(content, want) {
+			t.Errorf("%s is\n%s\nwant\n%s", name, content, want)
+		}
+	}
+	if len(files) != 4 {
+		t.Errorf("got %d files, want 4", len(files))
+	}
+}
+
+// Certificates in another order, and dates of validity, are no change.
+func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
+	d := accepted(t)
+	first, err := render.Files(acme(), base(t), d, certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(d.SigningCertificates)
+	d.ValidUntil = time.Now().Add(time.Hour)
+	d.CacheDuration = time.Minute
+	second, err := render.Files(acme(), base(t), d, certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Hash() != second.Hash() {
+		t.Error("the hash changed")
+	}
+}
+
+func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
+	d := accepted(t)
+	files, err := render.Files(acme(), base(t), d, certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := idpmetadata.Parse(files[tenantconfig.FileIDPMetadata], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back.Digest() != d.Digest() {
+		t.Error("the digest changed")
+	}
+}
+
+// An implementation that is not ours reads our metadata.
+func TestSPMetadataIsReadByAnother(t *testing.T) {
+	files, err := render.Files(acme(), base(t), accepted(t), certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entity, err := samlsp.ParseMetadata(files[tenantconfig.FileSPMetadata])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entity.EntityID != "https://acme.s.cequence.cloud:443/saml/metadata" {
+		t.Errorf("entity ID %q", entity.EntityID)
+	}
+	role := entity.SPSSODescriptors[0]
+	acs := role.AssertionConsumerServices[0]
+	if acs.Binding != saml.HTTPPostBinding || acs.Location != "https://acme.s.cequence.cloud/saml/acs" {
+		t.Errorf("ACS %+v", acs)
+	}
+	var uses []string
+	for _, k := range role.KeyDescriptors {
+		uses = append(uses, k.Use)
+	}
+	if !slices.Equal(uses, []string{"signing", "encryption"}) {
+		t.Errorf("keys for %v", uses)
+	}
+}
+
+func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
+	yes, no := true, false
+	for _, test := range []struct {
+		wanted bool
+		tenant *bool
+		signed bool
+	}{
+		{false, nil, false}, {true, nil, true}, {true, &no, false}, {false, &yes, true},
+	} {
+		d, tenant := accepted(t), acme()
+		d.WantAuthnRequestsSigned = test.wanted
+		tenant.Spec.ServiceProvider = &v1alpha1.ServiceProvider{SignAuthnRequests: test.tenant}
+		files, err := render.Files(tenant, base(t), d, certificate(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.ServiceProvider.SignAuthnRequests != test.signed {
+			t.Errorf("IdP wants %v, tenant says %v: signed %v", test.wanted, test.tenant, c.ServiceProvider.SignAuthnRequests)
+		}
+	}
+}
+
+func TestBaseDomain(t *testing.T) {
+	b, err := render.ParseBaseDomain("s.localhost:8443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.ServiceProvider("acme"); got != (v1alpha1.ServiceProviderStatus{
+		SignOnURL: "https://acme.s.localhost:8443", EntityID: "https://acme.s.localhost:443/saml/metadata",
+		ACSURL: "https://acme.s.localhost:8443/saml/acs", MetadataURL: "https://acme.s.localhost:8443/saml/metadata",
+	}) {
+		t.Errorf("got %+v", got)
+	}
+	for _, bad := range []string{"", "S.example.com", "https://s.example.com", "s.example.com/", "s_x.example.com", "s..example.com", ".example.com", "s.example.com:0", "s.example.com:x", "s.example.com:70000", "s.example.com:", "-s.example.com", strings.Repeat("a.", 110) + "com"} {
+		if _, err := render.ParseBaseDomain(bad); err == nil {
+			t.Errorf("%q was taken for a base domain", bad)
+		}
+	}
+}

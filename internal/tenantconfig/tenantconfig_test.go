@@ -1,0 +1,125 @@
+package tenantconfig_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+func valid() tenantconfig.Config {
+	return tenantconfig.Config{
+		Version: tenantconfig.Version, Tenant: "acme", CustomerName: "acme", DisplayName: "Acme & Söhne <Inc>", Host: "acme.s.example.com",
+		ServiceProvider: tenantconfig.ServiceProvider{
+			EntityID:    "https://acme.s.example.com:443/saml/metadata",
+			SignOnURL:   "https://acme.s.example.com",
+			ACSURL:      "https://acme.s.example.com/saml/acs",
+			MetadataURL: "https://acme.s.example.com/saml/metadata",
+		},
+		IdentityProvider: tenantconfig.IdentityProvider{
+			EntityID:            "https://idp.example.com/",
+			SSO:                 []tenantconfig.Endpoint{{Binding: tenantconfig.BindingRedirect, Location: "https://idp.example.com/sso?a=1&b=2"}},
+			SigningCertificates: []string{"MIIB"},
+		},
+		AttributeMapping: tenantconfig.AttributeMapping{UserID: []string{"uid"}, Email: []string{"mail"}, Groups: []string{"Group"}},
+		Session:          tenantconfig.Session{MaxDuration: 28800, IdleTimeout: 3600},
+	}
+}
+
+// The golden file is what gateways of this version may be given by operators
+// of any release: a change of it needs a new version.
+func TestEncodingIsTheGoldenFile(t *testing.T) {
+	got, err := tenantconfig.Encode(valid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("encoded as\n%s\nwant\n%s", got, want)
+	}
+	back, err := tenantconfig.Decode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := tenantconfig.Encode(back); err != nil || !bytes.Equal(again, want) {
+		t.Errorf("decoded and encoded again: %s, %v", again, err)
+	}
+}
+
+func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
+	encoded, err := tenantconfig.Encode(valid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.Replace(string(encoded), `"tenant":`, `"ofTomorrow": {"a": [1]}, "tenant":`, 1)
+	if c, err := tenantconfig.Decode([]byte(newer)); err != nil || c.Tenant != "acme" {
+		t.Errorf("a field of tomorrow: got %v, %v", c.Tenant, err)
+	}
+	for _, version := range []string{"0", "2"} {
+		other := strings.Replace(string(encoded), `"version": 1`, `"version": `+version, 1)
+		if _, err := tenantconfig.Decode([]byte(other)); !errors.Is(err, tenantconfig.ErrUnsupportedVersion) {
+			t.Errorf("version %s: got %v, want ErrUnsupportedVersion", version, err)
+		}
+	}
+	for _, broken := range []string{"", "{", "[]", "null", `{"version": "1"}`} {
+		if _, err := tenantconfig.Decode([]byte(broken)); err == nil {
+			t.Errorf("%q was decoded", broken)
+		}
+	}
+}
+
+func TestWhatMustNotBeServedIsRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		change  func(*tenantconfig.Config)
+		message string
+	}{
+		"no signing certificate":     {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = nil }, "no assertion could be verified"},
+		"an empty certificate":       {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = []string{""} }, "signingCertificates[0]"},
+		"no tenant":                  {func(c *tenantconfig.Config) { c.Tenant = "" }, "tenant is empty"},
+		"no entity ID of ours":       {func(c *tenantconfig.Config) { c.ServiceProvider.EntityID = "" }, "serviceProvider.entityID"},
+		"no entity ID of the IdP":    {func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "" }, "identityProvider.entityID"},
+		"no SSO endpoint":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO = nil }, "sso is empty"},
+		"an http SSO endpoint":       {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "http://idp.example.com/" }, "not an https URL"},
+		"a script for an endpoint":   {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "javascript:alert(1)" }, "not an https URL"},
+		"another binding":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Binding = "urn:x" }, "binding"},
+		"an upper-case host":         {func(c *tenantconfig.Config) { c.Host = "Acme.s.example.com" }, "lower-case"},
+		"a host with a port":         {func(c *tenantconfig.Config) { c.Host = "acme.s.example.com:443" }, "without a port"},
+		"an ACS on another host":     {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "https://globex.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
+		"an ACS over http":           {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "http://acme.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
+		"a session without an end":   {func(c *tenantconfig.Config) { c.Session.MaxDuration = 0 }, "must be positive"},
+		"a session with no idling":   {func(c *tenantconfig.Config) { c.Session.IdleTimeout = -1 }, "must be positive"},
+		"a version that is not ours": {func(c *tenantconfig.Config) { c.Version = 7 }, "version is 7"},
+	} {
+		c := valid()
+		test.change(&c)
+		if _, err := tenantconfig.Encode(c); err == nil || !strings.Contains(err.Error(), test.message) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, test.message)
+		}
+	}
+}
+
+func TestHashKnowsNamesFromContents(t *testing.T) {
+	seen := map[string]string{}
+	for name, files := range map[string]tenantconfig.Files{
+		"none":             {},
+		"one":              {"a": []byte("bc")},
+		"moved boundary":   {"ab": []byte("c")},
+		"two":              {"a": []byte("b"), "c": nil},
+		"contents swapped": {"a": nil, "c": []byte("b")},
+	} {
+		hash := files.Hash()
+		if other, ok := seen[hash]; ok {
+			t.Errorf("%q and %q have the same hash", name, other)
+		}
+		seen[hash] = name
+	}
+	if (tenantconfig.Files{"a": []byte("1"), "b": []byte("2")}).Hash() != (tenantconfig.Files{"b": []byte("2"), "a": []byte("1")}).Hash() {
+		t.Error("the order of a map must not matter")
+	}
+}
