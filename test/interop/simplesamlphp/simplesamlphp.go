@@ -66,10 +66,17 @@ var php embed.FS
 
 // Options of an IDP.
 type Options struct {
-	// Host is idp.localhost if empty. The port is free and made up.
+	// Host is idp.localhost if empty; for who does not resolve that, it may be
+	// 127.0.0.1. The port is free and made up.
 	Host string
 	// Users who can sign in.
 	Users []User
+	// WantSignedRequests is published as WantAuthnRequestsSigned. Whose requests
+	// are checked is up to AuthnRequestsSigned in the service provider's
+	// metadata, and up to this where that is missing.
+	WantSignedRequests bool
+	// EncryptAssertions to the key in the service provider's metadata.
+	EncryptAssertions bool
 }
 
 // User of the IdP. The attributes are sent as they are; the one with the claim
@@ -105,6 +112,7 @@ type IDP struct {
 	address   string
 	caPEM     []byte
 	keys      []signingKey
+	options   Options
 }
 
 // signingKey is a pair of files in the directory, and what they hold.
@@ -128,8 +136,9 @@ func Start(tb testing.TB, o Options) *IDP {
 		directory: tb.TempDir(),
 		baseURL:   "https://" + net.JoinHostPort(host, port),
 		address:   listener.Addr().String(),
+		options:   o,
 	}
-	p.configure(program, o.Users)
+	p.configure(program)
 	backend := p.startPHP()
 	p.startProxy(listener, host, backend)
 	return p
@@ -210,7 +219,7 @@ func programDirectory(tb testing.TB) string {
 	return directory
 }
 
-func (p *IDP) configure(program string, users []User) {
+func (p *IDP) configure(program string) {
 	p.tb.Helper()
 	for _, name := range []string{"config", "metadata", "cert", "data", "tmp", "sessions", "log", "www"} {
 		must(p.tb, os.Mkdir(filepath.Join(p.directory, name), 0o700), "make the directory")
@@ -252,7 +261,7 @@ func (p *IDP) configure(program string, users []User) {
 		"metadata.sources":             []map[string]string{{"type": "flatfile"}},
 	})
 	source := map[string]any{"0": "exampleauth:UserPass"}
-	for _, u := range users {
+	for _, u := range p.options.Users {
 		source[u.Name+":"+u.Password] = u.Attributes
 	}
 	p.writeJSON(filepath.Join("config", "authsources.json"), map[string]any{"people": source})
@@ -270,14 +279,18 @@ func (p *IDP) writeHosted() {
 		}
 	}
 	hosted := map[string]any{
-		"host":                "__DEFAULT__",
-		"auth":                "people",
-		"authproc":            nameIDs,
-		"NameIDFormat":        []string{formatEmailAddress, formatPersistent, formatUnspecified},
-		"userid.attribute":    claimEmail,
-		"privatekey":          p.keys[0].name + ".key",
-		"certificate":         p.keys[0].name + ".crt",
-		"signature.algorithm": "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
+		"host":                 "__DEFAULT__",
+		"auth":                 "people",
+		"authproc":             nameIDs,
+		"NameIDFormat":         []string{formatEmailAddress, formatPersistent, formatUnspecified},
+		"userid.attribute":     claimEmail,
+		"privatekey":           p.keys[0].name + ".key",
+		"certificate":          p.keys[0].name + ".crt",
+		"signature.algorithm":  "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
+		"assertion.encryption": p.options.EncryptAssertions,
+	}
+	if p.options.WantSignedRequests {
+		hosted["validate.authnrequest"] = true
 	}
 	if len(p.keys) > 1 {
 		hosted["new_privatekey"] = p.keys[1].name + ".key"
@@ -390,7 +403,11 @@ func tlsCertificate(tb testing.TB, host string) (certificate tls.Certificate, ca
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(tb, err, "generate the TLS key")
 	leaf := template(host)
-	leaf.DNSNames = []string{host}
+	if ip := net.ParseIP(host); ip != nil {
+		leaf.IPAddresses = []net.IP{ip}
+	} else {
+		leaf.DNSNames = []string{host}
+	}
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	must(tb, err, "make the TLS certificate")
