@@ -107,7 +107,7 @@ func TestGatewayIsRolledWhenTheFleetChanges(t *testing.T) {
 	var owned []string
 	for _, m := range f.deployment().ManagedFields {
 		if m.Manager == "saml-operator-rollout" {
-			owned = append(owned, string(m.FieldsV1.Raw))
+			owned = append(owned, m.FieldsV1.GetRawString())
 		}
 	}
 	require.Len(t, owned, 1)

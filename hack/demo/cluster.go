@@ -24,7 +24,7 @@ type cluster struct {
 	kubeconfig string
 }
 
-func (d *demo) startCluster(ctx context.Context) error {
+func (d *demo) startCluster(context.Context) error {
 	binaries := os.Getenv("KUBEBUILDER_ASSETS")
 	if binaries == "" {
 		return errors.New(`KUBEBUILDER_ASSETS is not set; run "make demo"`)
