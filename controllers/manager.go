@@ -51,8 +51,11 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
-		Scheme:                  scheme,
-		Cache:                   cacheOptions(o.Namespace, o.Gateway),
+		Scheme: scheme,
+		Cache:  cacheOptions(o.Namespace, o.Gateway),
+		// A run that our own writes cause must see them, or it would fetch and
+		// write once more.
+		Client:                  client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.HealthAddress,
 		LeaderElection:          o.LeaderElection,

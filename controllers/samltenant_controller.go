@@ -202,7 +202,7 @@ func (r *SAMLTenantReconciler) notSynced(ctx context.Context, o client.Object) [
 
 func (r *SAMLTenantReconciler) requests(ctx context.Context, namespace string, want func(*v1alpha1.SAMLTenant) bool, options ...client.ListOption) []reconcile.Request {
 	list := &v1alpha1.SAMLTenantList{}
-	if err := r.Client.List(ctx, list, append(options, client.InNamespace(namespace))...); err != nil {
+	if err := r.Client.List(ctx, list, append(options, client.InNamespace(namespace), client.DisableReadYourWritesConsistency)...); err != nil {
 		log.FromContext(ctx).Error(err, "cannot list tenants")
 		return nil
 	}

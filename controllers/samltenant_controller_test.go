@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -79,6 +80,52 @@ func keys(m map[string][]byte) (names []string) {
 		names = append(names, k)
 	}
 	return names
+}
+
+// From the manifest to Ready: one fetch, and four writes, two of them to the
+// status. A run that our own writes cause must add nothing.
+func TestANewTenantCostsOneFetchAndFourWrites(t *testing.T) {
+	f := start(t, "")
+	provider := startIDP(t, testidp.Options{})
+	api, err := client.NewWithWatch(cluster, client.Options{Scheme: scheme})
+	require.NoError(t, err)
+	observe := func(list client.ObjectList) watch.Interface {
+		w, err := api.Watch(t.Context(), list, client.InNamespace(f.namespace))
+		require.NoError(t, err)
+		return w
+	}
+	tenants, secrets := observe(&v1alpha1.SAMLTenantList{}), observe(&corev1.SecretList{})
+	names := []string{"a", "b", "c", "d", "e"}
+	for _, name := range names {
+		f.create(tenant(name, provider))
+	}
+	for _, name := range names {
+		f.untilReady(name)
+	}
+	// Another tenant goes through the queue behind what our writes put there.
+	f.create(tenant("last", startIDP(t, testidp.Options{})))
+	f.untilReady("last")
+
+	writes := map[string]int{}
+	for _, w := range []watch.Interface{tenants, secrets} {
+		for e := range w.ResultChan() {
+			o := e.Object.(client.Object)
+			if strings.HasPrefix(o.GetName(), "last") {
+				// Its Secrets and its status were written after all others.
+				w.Stop()
+				break
+			}
+			writes[o.GetName()]++
+		}
+	}
+	want := map[string]int{}
+	for _, name := range names {
+		want[name] = 3 // its creation, and the status twice
+		want[name+"-saml-sp"] = 1
+		want[name+"-saml-sp-key"] = 1
+	}
+	require.Equal(t, want, writes)
+	require.Equal(t, len(names), provider.Counts().MetadataFetches)
 }
 
 func TestNewSigningKeyIsTakenOverOnRequest(t *testing.T) {

@@ -32,7 +32,8 @@ import (
 func (r *SAMLTenantReconciler) claim(ctx context.Context, s *scope) outcome {
 	s.announce(r.BaseDomain)
 	list := &v1alpha1.SAMLTenantList{}
-	if err := r.Client.List(ctx, list, client.InNamespace(s.tenant.Namespace),
+	// Names and ages do not change by our writes, so there is no wait for them.
+	if err := r.Client.List(ctx, list, client.InNamespace(s.tenant.Namespace), client.DisableReadYourWritesConsistency,
 		client.MatchingFields{customerNameIndex: s.tenant.Spec.CustomerName}); err != nil {
 		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
 			"the tenants with this customer name cannot be listed; the operator tries again", err)
