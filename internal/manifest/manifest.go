@@ -1,9 +1,8 @@
-// Package manifest reads SAMLTenants from YAML files and checks them as the
-// API server would: unknown fields, the schema, and the CEL rules.
+// Package manifest reads SAMLTenants from YAML and JSON files and checks them as
+// the API server would: unknown fields, the schema, and the CEL rules.
 package manifest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +16,9 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 
@@ -27,8 +26,11 @@ import (
 	"cequence.cloud/saml-operator/config/crd"
 )
 
-// kind of the objects that are read; others in a file are passed over.
-const kind = "SAMLTenant"
+// Kinds of the objects that are read.
+const (
+	kindTenant     = "SAMLTenant"
+	kindTenantList = "SAMLTenantList"
+)
 
 // Reader reads and checks manifests. It is safe for concurrent use.
 type Reader struct {
@@ -58,47 +60,85 @@ func NewReader() (*Reader, error) {
 	return &Reader{schema: schema, rules: cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
 }
 
-// Read returns the tenants of a stream of YAML or JSON documents. The error
-// joins all that is wrong, each with the file's name and the tenant's.
+// Read returns the tenants of a stream of YAML documents, separated by "---"
+// or "...", or of JSON objects, including the items of lists. Objects of other
+// kinds are passed over; one that only a slip keeps from being a SAMLTenant is
+// an error. What the API server keeps in an object is ignored. The error joins
+// all that is wrong, each with the file's name and the tenant's.
 func (r *Reader) Read(ctx context.Context, name string, in io.Reader) ([]*v1alpha1.SAMLTenant, error) {
-	var (
-		tenants []*v1alpha1.SAMLTenant
-		wrong   []error
-	)
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(in))
-	for {
-		document, err := documents.Read()
-		if errors.Is(err, io.EOF) {
-			return tenants, errors.Join(wrong...)
-		}
-		if err != nil {
-			return tenants, errors.Join(append(wrong, fmt.Errorf("%s: %w", name, err))...)
-		}
-		tenant, err := r.decode(ctx, document)
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
-		} else if tenant != nil {
+	content, err := io.ReadAll(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	objects, wrong := decode(content)
+	var tenants []*v1alpha1.SAMLTenant
+	for _, object := range objects {
+		found, slips := flatten(object)
+		wrong = append(wrong, slips...)
+		for _, object := range found {
+			tenant, err := r.check(ctx, object)
+			if err != nil {
+				wrong = append(wrong, err)
+				continue
+			}
 			tenants = append(tenants, tenant)
 		}
 	}
+	for i, err := range wrong {
+		wrong[i] = fmt.Errorf("%s: %w", name, err)
+	}
+	return tenants, errors.Join(wrong...)
 }
 
-// decode returns nil for an empty document and for another kind.
-func (r *Reader) decode(ctx context.Context, document []byte) (*v1alpha1.SAMLTenant, error) {
-	object := map[string]any{}
-	if err := yaml.UnmarshalStrict(document, &object); err != nil {
-		return nil, fmt.Errorf("not YAML: %w", err)
+// flatten returns object if it is a SAMLTenant, or those among its items if it
+// is a list.
+func flatten(object map[string]any) (found []map[string]any, wrong []error) {
+	apiVersion, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
+	wanted := kindTenant
+	if strings.EqualFold(kind, kindTenantList) {
+		wanted = kindTenantList
 	}
+	group, _, _ := strings.Cut(apiVersion, "/")
+	ours := kind == wanted && apiVersion == v1alpha1.GroupVersion.String()
+	if !ours && (strings.EqualFold(kind, wanted) || strings.EqualFold(group, v1alpha1.GroupVersion.Group)) {
+		name, _, _ := unstructured.NestedString(object, "metadata", "name")
+		return nil, []error{fmt.Errorf("%s/%s: there is no kind %q of apiVersion %q; write kind: %s and apiVersion: %s",
+			kind, name, kind, apiVersion, wanted, v1alpha1.GroupVersion)}
+	}
+	if ours && kind == kindTenant {
+		return []map[string]any{object}, nil
+	}
+	if !strings.HasSuffix(kind, "List") {
+		return nil, nil
+	}
+	items, isList := object["items"].([]any)
+	if ours && !isList {
+		return nil, []error{fmt.Errorf("%s: items is no list", kind)}
+	}
+	for i, item := range items {
+		object, isObject := item.(map[string]any)
+		if !isObject {
+			wrong = append(wrong, fmt.Errorf("%s: items[%d] is no object", kind, i))
+			continue
+		}
+		if ours && object["kind"] == nil && object["apiVersion"] == nil {
+			// A list of one kind need not repeat it.
+			object["kind"], object["apiVersion"] = kindTenant, apiVersion
+		}
+		inner, slips := flatten(object)
+		found, wrong = append(found, inner...), append(wrong, slips...)
+	}
+	return found, wrong
+}
+
+// check validates a SAMLTenant.
+func (r *Reader) check(ctx context.Context, object map[string]any) (*v1alpha1.SAMLTenant, error) {
+	// As the API server does it when an object is created.
+	delete(object, "status")
 	var meta metav1.PartialObjectMetadata
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object, &meta); err != nil {
 		return nil, fmt.Errorf("not a Kubernetes object: %w", err)
-	}
-	group, _, _ := strings.Cut(meta.APIVersion, "/")
-	if meta.Kind != kind || group != v1alpha1.GroupVersion.Group {
-		return nil, nil
-	}
-	if meta.APIVersion != v1alpha1.GroupVersion.String() {
-		return nil, fmt.Errorf("%s/%s: apiVersion %q is unknown; write %q", kind, meta.Name, meta.APIVersion, v1alpha1.GroupVersion)
 	}
 	var wrong field.ErrorList
 	for _, message := range metavalidation.NameIsDNSSubdomain(meta.Name, false) {
@@ -111,11 +151,11 @@ func (r *Reader) decode(ctx context.Context, document []byte) (*v1alpha1.SAMLTen
 		wrong = append(wrong, ruled...)
 	}
 	if len(wrong) > 0 {
-		return nil, fmt.Errorf("%s/%s is invalid: %w", kind, meta.Name, wrong.ToAggregate())
+		return nil, fmt.Errorf("%s/%s is invalid: %w", kindTenant, meta.Name, wrong.ToAggregate())
 	}
 	tenant := &v1alpha1.SAMLTenant{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, tenant, true); err != nil {
-		return nil, fmt.Errorf("%s/%s: %w", kind, meta.Name, err)
+		return nil, fmt.Errorf("%s/%s: %w", kindTenant, meta.Name, err)
 	}
 	return tenant, nil
 }
