@@ -7,10 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
-	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -35,21 +35,25 @@ const usage = `Usage:
 Run "operator -h" or "operator render -h" for the flags.
 `
 
-// errUsage marks an error of the command line; the message says what to write.
-var errUsage = errors.New("usage")
+// usageError is an error of the command line; it says what to write.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usageErrorf(format string, args ...any) error {
+	return usageError(fmt.Sprintf(format, args...))
+}
 
 func main() {
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
-	switch {
-	case err == nil:
-	case errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "operator: %v\n", err)
-		os.Exit(exitUsage)
-	default:
-		fmt.Fprintf(os.Stderr, "operator: %v\n", err)
-		os.Exit(exitFailed)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return
 	}
+	fmt.Fprintf(os.Stderr, "operator: %v\n", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		os.Exit(exitUsage)
+	}
+	os.Exit(exitFailed)
 }
 
 func run(ctx context.Context, args []string) error {
@@ -61,17 +65,13 @@ func run(ctx context.Context, args []string) error {
 	case "":
 		return runManager(ctx, args)
 	case "render":
-		return runRender(ctx, args, os.Stdin, os.Stdout)
+		return runRender(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 	case "version":
 		fmt.Println(version)
 		return nil
 	default:
-		return usageError("unknown command %q\n%s", command, usage)
+		return usageErrorf("unknown command %q\n%s", command, usage)
 	}
-}
-
-func usageError(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, args...))
 }
 
 // tenantFlags are those that the controller and render have in common, since
@@ -92,29 +92,33 @@ func (f *tenantFlags) register(flags *flag.FlagSet) {
 func (f *tenantFlags) read() (render.BaseDomain, *idpmetadata.Fetcher, error) {
 	base, err := render.ParseBaseDomain(f.baseDomain)
 	if err != nil {
-		return base, nil, usageError("--base-domain: %v", err)
+		return base, nil, usageErrorf("--base-domain: %v", err)
 	}
-	options := idpmetadata.FetcherOptions{UserAgent: "saml-operator/" + version, Timeout: 10 * time.Second}
+	options := idpmetadata.FetcherOptions{UserAgent: "saml-operator/" + version}
 	for _, text := range strings.FieldsFunc(f.allowCIDRs, func(r rune) bool { return r == ',' || r == ' ' }) {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return base, nil, usageError("--metadata-allow-cidrs: %q is not a network such as 10.1.0.0/16", text)
+			return base, nil, usageErrorf("--metadata-allow-cidrs: %q is not a network such as 10.1.0.0/16", text)
 		}
 		options.AllowCIDRs = append(options.AllowCIDRs, prefix)
 	}
 	return base, idpmetadata.NewFetcher(options), nil
 }
 
-// parse reads args and refuses what no flag takes.
+// parse reads args and refuses what no flag takes. It prints the flags when
+// asked for them; an error is the caller's to print.
 func parse(flags *flag.FlagSet, args []string) error {
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usageError("%v", err)
+	flags.SetOutput(io.Discard)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stderr)
+		flags.Usage()
+		return err
+	case err != nil:
+		return usageErrorf("%v; \"%s -h\" lists the flags", err, flags.Name())
 	}
 	if flags.NArg() > 0 {
-		return usageError("unexpected argument %q", flags.Arg(0))
+		return usageErrorf("unexpected argument %q", flags.Arg(0))
 	}
 	return nil
 }

@@ -46,13 +46,13 @@ func runManager(ctx context.Context, args []string) error {
 	case err != nil:
 		return err
 	case *namespace == "":
-		return usageError("set --namespace (or POD_NAMESPACE) to the namespace of the tenants")
+		return usageErrorf("set --namespace (or POD_NAMESPACE) to the namespace of the tenants")
 	case *mode != rolloutRolling && *mode != rolloutOff:
-		return usageError("--gateway-rollout is %q; write Rolling or Off", *mode)
+		return usageErrorf("--gateway-rollout is %q; write Rolling or Off", *mode)
 	case *mode == rolloutRolling && *gateway == "":
-		return usageError("--gateway-deployment is empty; name the Deployment, or set --gateway-rollout=Off")
+		return usageErrorf("--gateway-deployment is empty; name the Deployment, or set --gateway-rollout=Off")
 	case *refresh < 5*time.Minute || *refresh > 24*time.Hour:
-		return usageError("--refresh-interval is %s; write a time from 5m to 24h", *refresh)
+		return usageErrorf("--refresh-interval is %s; write a time from 5m to 24h", *refresh)
 	}
 	if *mode == rolloutOff {
 		*gateway = ""

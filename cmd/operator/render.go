@@ -28,16 +28,20 @@ type manifests []string
 func (m *manifests) String() string     { return strings.Join(*m, ",") }
 func (m *manifests) Set(s string) error { *m = append(*m, s); return nil }
 
+// source returns the metadata of a tenant's IdP if it meets the requirements.
+type source func(context.Context, *v1alpha1.SAMLTenant, idpmetadata.Requirements) (*idpmetadata.Descriptor, error)
+
 // runRender does for manifests what the controller does for objects. Every
 // tenant is tried; the error joins all that failed, so that a merge check
 // shows everything at once.
-func runRender(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+func runRender(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("operator render", flag.ContinueOnError)
 	var (
 		tenants      tenantFlags
 		files        manifests
 		metadataFile = flags.String("metadata", "", "read the identity provider's metadata from this file instead of fetching it")
 		out          = flags.String("out", "", "directory to write; the layout that gateway --tenants-dir reads")
+		prune        = flags.Bool("prune", false, "delete what an earlier run wrote for tenants that the manifests do not name any more, SP keys included")
 	)
 	flags.Var(&files, "f", "file with SAMLTenant manifests, a directory of such files, or - for standard input; may be repeated")
 	tenants.register(flags)
@@ -46,27 +50,23 @@ func runRender(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 	}
 	switch {
 	case len(files) == 0:
-		return usageError("name the manifests with -f")
+		return usageErrorf("name the manifests with -f")
 	case *out == "":
-		return usageError("name the directory to write with --out")
+		return usageErrorf("name the directory to write with --out")
 	}
 	base, fetcher, err := tenants.read()
 	if err != nil {
 		return err
 	}
-	source := func(ctx context.Context, tenant *v1alpha1.SAMLTenant) ([]byte, error) {
-		result, err := fetcher.Fetch(ctx, idpmetadata.Request{URL: tenant.Spec.MetadataURL, CABundle: []byte(tenant.Spec.MetadataCA)})
-		if err != nil {
-			return nil, err
-		}
-		return result.Document, nil
-	}
+	metadata := fetched(fetcher)
 	if *metadataFile != "" {
 		document, err := os.ReadFile(*metadataFile)
 		if err != nil {
 			return fmt.Errorf("read --metadata: %w", err)
 		}
-		source = func(context.Context, *v1alpha1.SAMLTenant) ([]byte, error) { return document, nil }
+		metadata = func(_ context.Context, _ *v1alpha1.SAMLTenant, r idpmetadata.Requirements) (*idpmetadata.Descriptor, error) {
+			return idpmetadata.Accept(document, r)
+		}
 	}
 
 	list, readErr := readManifests(ctx, files, stdin)
@@ -75,61 +75,80 @@ func runRender(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 	}
 	failures := []error{readErr}
 	for _, tenant := range list {
-		line, err := renderTenant(ctx, tenant, list, source, base, *out)
+		line, err := renderTenant(ctx, tenant, list, metadata, base, *out)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("SAMLTenant/%s: %w", tenant.Name, err))
 			continue
 		}
 		fmt.Fprintln(stdout, line)
 	}
+	switch {
+	case readErr == nil:
+		failures = append(failures, sweep(*out, list, *prune, stdout, stderr))
+	case *prune:
+		// A tenant whose manifest cannot be read is not gone.
+		failures = append(failures, errors.New("nothing was pruned, since not all manifests could be read"))
+	}
 	return errors.Join(failures...)
 }
 
+// fetched is the source that downloads.
+func fetched(fetcher *idpmetadata.Fetcher) source {
+	return func(ctx context.Context, tenant *v1alpha1.SAMLTenant, r idpmetadata.Requirements) (*idpmetadata.Descriptor, error) {
+		result, err := fetcher.Fetch(ctx, idpmetadata.Request{URL: tenant.Spec.MetadataURL, CABundle: []byte(tenant.Spec.MetadataCA)})
+		if err != nil {
+			return nil, err
+		}
+		return idpmetadata.Accept(result.Document, r)
+	}
+}
+
+// readManifests returns the tenants of all files that can be read, and an
+// error that joins what is wrong with the others.
 func readManifests(ctx context.Context, names []string, stdin io.Reader) ([]*v1alpha1.SAMLTenant, error) {
 	reader, err := manifest.NewReader()
 	if err != nil {
 		return nil, err
 	}
 	paths, err := expand(names)
-	if err != nil {
-		return nil, err
-	}
 	var (
 		tenants []*v1alpha1.SAMLTenant
-		wrong   []error
+		wrong   = []error{err}
 	)
 	for _, path := range paths {
-		in := stdin
-		if path != "-" {
-			file, err := os.Open(path) //nolint:gosec // the user names the file
-			if err != nil {
-				return nil, fmt.Errorf("read manifests: %w", err)
-			}
-			defer file.Close() //nolint:errcheck // only read
-			in = file
-		}
-		read, err := reader.Read(ctx, path, in)
-		tenants = append(tenants, read...)
-		wrong = append(wrong, err)
+		read, err := readManifest(ctx, reader, path, stdin)
+		tenants, wrong = append(tenants, read...), append(wrong, err)
 	}
 	return tenants, errors.Join(wrong...)
 }
 
-// expand replaces directories by the YAML and JSON files in them.
+func readManifest(ctx context.Context, reader *manifest.Reader, path string, stdin io.Reader) ([]*v1alpha1.SAMLTenant, error) {
+	if path == "-" {
+		return reader.Read(ctx, path, stdin)
+	}
+	file, err := os.Open(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, fmt.Errorf("read manifests: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	return reader.Read(ctx, path, file)
+}
+
+// expand replaces directories by the YAML and JSON files in them. A name that
+// stands for nothing stays, for whoever opens it to say so.
 func expand(names []string) ([]string, error) {
-	var paths []string
+	var (
+		paths []string
+		wrong []error
+	)
 	for _, name := range names {
-		info, err := os.Stat(name)
-		if name == "-" || err == nil && !info.IsDir() {
+		if info, err := os.Stat(name); name == "-" || err != nil || !info.IsDir() {
 			paths = append(paths, name)
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read manifests: %w", err)
-		}
 		entries, err := os.ReadDir(name)
 		if err != nil {
-			return nil, fmt.Errorf("read manifests: %w", err)
+			wrong = append(wrong, fmt.Errorf("read manifests: %w", err))
 		}
 		for _, e := range entries {
 			if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
@@ -137,12 +156,12 @@ func expand(names []string) ([]string, error) {
 			}
 		}
 	}
-	return paths, nil
+	return paths, errors.Join(wrong...)
 }
 
 // renderTenant writes one tenant's files and returns a line about it.
 func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alpha1.SAMLTenant,
-	source func(context.Context, *v1alpha1.SAMLTenant) ([]byte, error), base render.BaseDomain, out string,
+	metadata source, base render.BaseDomain, out string,
 ) (string, error) {
 	now := time.Now()
 	for _, other := range all {
@@ -150,15 +169,18 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 			return "", fmt.Errorf("%s: another SAMLTenant in these manifests has the same metadata.name or customerName %q; remove one", v1alpha1.ReasonCustomerNameConflict, tenant.Spec.CustomerName)
 		}
 	}
-	document, err := source(ctx, tenant)
-	if err != nil {
-		return "", withReason(err)
-	}
-	idp, err := idpmetadata.Accept(document, idpmetadata.Requirements{EntityID: tenant.Spec.IDPEntityID, Now: now})
-	if err != nil {
-		return "", withReason(err)
-	}
 	directory := filepath.Join(out, tenant.Name)
+	requirements := idpmetadata.Requirements{EntityID: tenant.Spec.IDPEntityID, Now: now}
+	if requirements.EntityID == "" {
+		var err error
+		if requirements.PreviousEntityID, err = entityIDIn(directory); err != nil {
+			return "", err
+		}
+	}
+	idp, err := metadata(ctx, tenant, requirements)
+	if err != nil {
+		return "", withReason(err)
+	}
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)
 	}
@@ -174,8 +196,30 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 		return "", err
 	}
 	urls := base.ServiceProvider(tenant.Spec.CustomerName)
-	return fmt.Sprintf("SAMLTenant/%s rendered: sign-on %s, IdP %s, %d signing certificates, config-hash %s",
-		tenant.Name, urls.SignOnURL, idp.EntityID, len(idp.SigningCertificates), files.Hash()), nil
+	certificates := "1 signing certificate"
+	if n := len(idp.SigningCertificates); n != 1 {
+		certificates = fmt.Sprintf("%d signing certificates", n)
+	}
+	return fmt.Sprintf("SAMLTenant/%s rendered: sign-on %s, IdP %s, %s, config-hash %s",
+		tenant.Name, urls.SignOnURL, idp.EntityID, certificates, files.Hash()), nil
+}
+
+// entityIDIn returns the entity ID that an earlier run accepted, or "" at the
+// first: the IdP is not replaced unless the manifest asks for it.
+func entityIDIn(directory string) (string, error) {
+	path := filepath.Join(directory, tenantconfig.FileIDPMetadata)
+	document, err := os.ReadFile(path) //nolint:gosec // below the directory that the user names
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	var idp *idpmetadata.Descriptor
+	if err == nil {
+		idp, err = idpmetadata.Parse(document, "")
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the IdP accepted before in %s: %w; set idpEntityID, or delete the file to accept any", path, err)
+	}
+	return idp.EntityID, nil
 }
 
 func withReason(err error) error {

@@ -86,7 +86,12 @@ func write(t *testing.T, name, content string) string {
 
 func metadata(t *testing.T) (file string, provider *testidp.IDP) {
 	t.Helper()
-	provider, err := testidp.New(testidp.Options{BaseURL: "https://idp.example.test"})
+	return metadataOf(t, "")
+}
+
+func metadataOf(t *testing.T, entityID string) (file string, provider *testidp.IDP) {
+	t.Helper()
+	provider, err := testidp.New(testidp.Options{BaseURL: "https://idp.example.test", EntityID: entityID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +124,7 @@ func TestRenderWritesWhatTheGatewayServes(t *testing.T) {
 	args := []string{"render", "-f", manifests, "--metadata", document, "--base-domain", "sso.example.com", "--out", out}
 	r := run(t, "", args...)
 	r.expect(t, 0)
-	if !strings.Contains(r.stdout, "SAMLTenant/acme-tenant rendered") || r.stderr != "" {
+	if !strings.Contains(r.stdout, "SAMLTenant/acme-tenant rendered") || !strings.Contains(r.stdout, " 1 signing certificate,") || r.stderr != "" {
 		t.Errorf("stdout %q, stderr %q", r.stdout, r.stderr)
 	}
 	first := files(t, filepath.Join(out, "acme-tenant"))
@@ -194,6 +199,11 @@ func TestRenderSaysAllThatIsWrong(t *testing.T) {
 			run(t, test.stdin, append([]string{"render"}, test.args...)...).expect(t, test.code, test.stderr...)
 		})
 	}
+	for _, args := range [][]string{{"rendr"}, {"--gateway-rollout=Sometimes", "--namespace=x"}, {"render"}} {
+		if r := run(t, "", args...); !strings.HasPrefix(r.stderr, "operator: ") || strings.Contains(r.stderr, "usage:") {
+			t.Errorf("%v: stderr is %q", args, r.stderr)
+		}
+	}
 	run(t, "", "rendr").expect(t, 2, `unknown command "rendr"`)
 	run(t, "", "--namespace=x", "--gateway-rollout=Sometimes").expect(t, 2, "Rolling or Off")
 	run(t, "", "--namespace=x", "--refresh-interval=1s").expect(t, 2, "--refresh-interval")
@@ -213,4 +223,46 @@ func TestRenderKeepsItsHandsOffADamagedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, input, args...).expect(t, 0)
+}
+
+func TestOperatorTellsAnUnknownFlagOnce(t *testing.T) {
+	r := run(t, "", "render", "--output", "x")
+	r.expect(t, 2)
+	if want := "operator: flag provided but not defined: -output; \"operator render -h\" lists the flags\n"; r.stderr != want {
+		t.Errorf("stderr is %q, want %q", r.stderr, want)
+	}
+	run(t, "", "--namespaces=x").expect(t, 2, `"operator -h" lists the flags`)
+	run(t, "", "render", "-h").expect(t, 0, "-metadata-allow-cidrs", "-prune")
+	run(t, "", "-h").expect(t, 0, "-gateway-rollout")
+}
+
+func TestRenderKeepsToTheIdentityProvider(t *testing.T) {
+	document, provider := metadata(t)
+	otherDocument, other := metadataOf(t, "https://other.example.test/")
+	out := t.TempDir()
+	acme := filepath.Join(out, "acme")
+	args := func(document string) []string {
+		return []string{"render", "-f", "-", "--metadata", document, "--out", out}
+	}
+	input := manifest("acme", "acme", "https://idp.example.test/metadata", "")
+	run(t, input, args(document)...).expect(t, 0)
+	before := files(t, acme).Hash()
+
+	run(t, input, args(otherDocument)...).expect(t, 1, "SAMLTenant/acme: EntityIDMismatch", provider.EntityID(), "set idpEntityID")
+	if files(t, acme).Hash() != before {
+		t.Error("metadata that was refused changed the files")
+	}
+	run(t, input, args(document)...).expect(t, 0)
+
+	// The manifest decides, and what it decided stays.
+	run(t, input+"  idpEntityID: "+other.EntityID()+"\n", args(otherDocument)...).expect(t, 0)
+	run(t, input, args(otherDocument)...).expect(t, 0)
+	run(t, input, args(document)...).expect(t, 1, "SAMLTenant/acme: EntityIDMismatch")
+
+	// A file that says nothing is no permission.
+	if err := os.WriteFile(filepath.Join(acme, "idp-metadata.xml"), []byte("<x/>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, input, args(document)...).expect(t, 1, "SAMLTenant/acme: find the IdP accepted before in", "set idpEntityID")
+	run(t, input+"  idpEntityID: "+provider.EntityID()+"\n", args(document)...).expect(t, 0)
 }
