@@ -13,9 +13,9 @@ import (
 
 const (
 	minRSABits          = 2048
-	maxRSABits          = 8192 // checking a signature gets slow beyond
-	maxCertificateBytes = 16 << 10
-	maxSubject          = 256 // characters
+	maxRSABits          = 8192    // checking a signature gets slow beyond
+	maxCertificateBytes = 8 << 10 // DER; one with an RSA-8192 key has 3 KiB
+	maxSubject          = 256     // characters
 )
 
 // readCertificates decodes the texts of X509Certificate elements and parts
@@ -33,6 +33,13 @@ func readCertificates(texts []string) (usable []*x509.Certificate, dropped []Dro
 			dropped = append(dropped, DroppedCertificate{Reason: problem})
 			continue
 		}
+		if len(der) > maxCertificateBytes {
+			dropped = append(dropped, DroppedCertificate{
+				Reason:            "it is far too large for a certificate",
+				FingerprintSHA256: fingerprint(der),
+			})
+			continue
+		}
 		certificate, err := x509.ParseCertificate(der)
 		if err != nil {
 			dropped = append(dropped, DroppedCertificate{
@@ -44,7 +51,7 @@ func readCertificates(texts []string) (usable []*x509.Certificate, dropped []Dro
 		if problem := keyProblem(certificate); problem != "" {
 			dropped = append(dropped, DroppedCertificate{
 				Reason:            problem,
-				Subject:           printable(certificate.Subject.String()),
+				Subject:           Subject(certificate),
 				FingerprintSHA256: fingerprint(der),
 			})
 			continue
@@ -59,9 +66,6 @@ func readCertificates(texts []string) (usable []*x509.Certificate, dropped []Dro
 func decodeCertificate(text string) (der []byte, problem string) {
 	text = strings.TrimPrefix(text, "-----BEGIN CERTIFICATE-----")
 	text = strings.TrimSuffix(text, "-----END CERTIFICATE-----")
-	if len(text) > 2*maxCertificateBytes {
-		return nil, "it is far too large for a certificate"
-	}
 	text = strings.Join(strings.Fields(text), "")
 	if text == "" {
 		return nil, "its element is empty"
@@ -97,11 +101,14 @@ func keyProblem(certificate *x509.Certificate) string {
 	return fmt.Sprintf("its key type %s cannot check SAML signatures, RSA or ECDSA is needed", certificate.PublicKeyAlgorithm)
 }
 
-func printable(s string) string {
+// Subject returns the subject's distinguished name [RFC 4514] fit for display:
+// without what cannot be printed, such as control characters and marks that
+// turn the direction of text, and with at most 256 characters.
+func Subject(certificate *x509.Certificate) string {
 	return cut(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return -1
-	}, s), maxSubject)
+	}, certificate.Subject.String()), maxSubject)
 }

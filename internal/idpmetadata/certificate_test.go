@@ -98,6 +98,42 @@ func TestDroppedCertificates(t *testing.T) {
 	}, reasons, "each once, in document order")
 }
 
+func TestLargeCertificates(t *testing.T) {
+	key := &rsa.PublicKey{N: new(big.Int).SetBit(new(big.Int).Lsh(big.NewInt(1), 2047), 0, 1), E: 65537}
+	large := certify(t, key, strings.Repeat("x", 3_700))
+	tooLarge := certify(t, key, strings.Repeat("x", 4_000))
+	require.Less(t, len(large), 8<<10)
+	require.Greater(t, len(tooLarge), 8<<10)
+
+	var indented strings.Builder
+	for text := base64.StdEncoding.EncodeToString(large); text != ""; text = text[min(64, len(text)):] {
+		indented.WriteString("\n" + strings.Repeat(" ", 80) + text[:min(64, len(text))])
+	}
+	d := withCertificates(t, indented.String(), base64.StdEncoding.EncodeToString(tooLarge))
+	require.Len(t, d.SigningCertificates, 1)
+	assert.Equal(t, large, d.SigningCertificates[0].Raw)
+	require.Len(t, d.DroppedCertificates, 1)
+	assert.Equal(t, "it is far too large for a certificate", d.DroppedCertificates[0].Reason)
+	assert.Len(t, d.DroppedCertificates[0].FingerprintSHA256, 64)
+	assertReadsBack(t, d)
+}
+
+func TestSubject(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	for name, subject := range map[string]string{
+		"idp":                              "CN=idp",
+		"Müller, Ltd.":                     `CN=Müller\, Ltd.`,
+		"a\r\nb\x1b[31m\u202Ec\u200Bd\x00": "CN=ab[31mcd",
+		strings.Repeat("ü", 300):           "CN=" + strings.Repeat("ü", 252) + "…",
+	} {
+		certificate, err := x509.ParseCertificate(certify(t, &key.PublicKey, name))
+		require.NoError(t, err)
+		assert.Equal(t, subject, idpmetadata.Subject(certificate))
+	}
+	assert.Empty(t, idpmetadata.Subject(&x509.Certificate{}))
+}
+
 func withCertificates(t *testing.T, certificates ...string) *idpmetadata.Descriptor {
 	t.Helper()
 	var keys strings.Builder

@@ -28,7 +28,7 @@ type Endpoint struct {
 type DroppedCertificate struct {
 	// Reason is a phrase such as "its RSA key has 1024 bits, at least 2048 are needed".
 	Reason string
-	// Subject is the subject's distinguished name, empty when unreadable.
+	// Subject is as [Subject] returns it, empty when unreadable.
 	Subject string
 	// FingerprintSHA256 is lower-case hex over the DER bytes, empty when
 	// there are none.

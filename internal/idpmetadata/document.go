@@ -1,6 +1,7 @@
 package idpmetadata
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"encoding/xml"
@@ -13,15 +14,24 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/transform"
 )
 
 // Limits of a document. The largest real one known nests 16 levels deep; the
-// others leave room for an aggregate of some ten thousand entities.
+// others leave room for an aggregate of some ten thousand entities, and for
+// logos that are written into it.
 const (
 	maxDocumentBytes = 64 << 20
 	maxDepth         = 64
 	maxElements      = 500_000
 	maxAttributes    = 64
+
+	// In UTF-8. A tag has room for two attributes of the greatest length even
+	// if each character is escaped, so that what was marshalled can be read.
+	maxTokenBytes     = 256 << 10       // text or a comment
+	maxTagBytes       = 64 << 10        // makes a dozen times of it in attributes
+	maxAttributeBytes = 2 * maxLocation // no real one known has 150
+	maxTextBytes      = 64 << 10        // of an element whose text is of interest
 )
 
 const xmlSpace = " \t\r\n"
@@ -31,35 +41,45 @@ var (
 	htmlStart           = regexp.MustCompile(`(?i)^(<!doctype\s+html|<html)[\s>]`)
 )
 
-// utf8Text returns the document in UTF-8 without a byte order mark.
-func utf8Text(document []byte) ([]byte, error) {
+// decode returns the document without a byte order mark, either in UTF-8 or in
+// an 8-bit charset in which ASCII is what it is in UTF-8. The latter is turned
+// into UTF-8 while it is read, without a copy of the whole.
+func decode(document []byte) (text []byte, charset *charmap.Charmap, err error) {
 	switch {
 	case bytes.HasPrefix(document, []byte("\xEF\xBB\xBF")):
-		return validUTF8(document[3:])
+		text, err = validUTF8(document[3:])
 	case bytes.HasPrefix(document, []byte("\xFF\xFE")):
-		return fromUTF16(document[2:], binary.LittleEndian)
+		text, err = fromUTF16(document[2:], binary.LittleEndian)
 	case bytes.HasPrefix(document, []byte("\xFE\xFF")):
-		return fromUTF16(document[2:], binary.BigEndian)
+		text, err = fromUTF16(document[2:], binary.BigEndian)
 	case bytes.HasPrefix(document, []byte("<\x00")):
-		return fromUTF16(document, binary.LittleEndian)
+		text, err = fromUTF16(document, binary.LittleEndian)
 	case bytes.HasPrefix(document, []byte("\x00<")):
-		return fromUTF16(document, binary.BigEndian)
+		text, err = fromUTF16(document, binary.BigEndian)
+	default:
+		return decodeDeclared(document)
 	}
+	return text, nil, err
+}
+
+// decodeDeclared goes by the XML declaration.
+func decodeDeclared(document []byte) (text []byte, charset *charmap.Charmap, err error) {
 	declared := "utf-8"
 	if m := encodingDeclaration.FindSubmatch(document[:min(len(document), 512)]); m != nil {
 		declared = strings.ToLower(string(m[1]))
 	}
 	switch declared {
 	case "utf-8", "utf8", "us-ascii", "ascii":
-		return validUTF8(document)
+		text, err = validUTF8(document)
+		return text, nil, err
 	case "iso-8859-1", "latin1":
-		return fromCharmap(document, charmap.ISO8859_1)
+		return document, charmap.ISO8859_1, nil
 	case "iso-8859-15":
-		return fromCharmap(document, charmap.ISO8859_15)
+		return document, charmap.ISO8859_15, nil
 	case "windows-1252", "cp1252":
-		return fromCharmap(document, charmap.Windows1252)
+		return document, charmap.Windows1252, nil
 	}
-	return nil, fail(ParseFailed, nil, "the metadata declares the unsupported encoding %s; publish it in UTF-8", quote(declared))
+	return nil, nil, fail(ParseFailed, nil, "the metadata declares the unsupported encoding %s; publish it in UTF-8", quote(declared))
 }
 
 func validUTF8(text []byte) ([]byte, error) {
@@ -74,7 +94,8 @@ func fromUTF16(document []byte, order binary.ByteOrder) ([]byte, error) {
 	if len(document)%2 != 0 {
 		return nil, damaged
 	}
-	text := make([]byte, 0, len(document)/2)
+	// Two bytes become three at most, so it never grows by copying.
+	text := make([]byte, 0, len(document)/2*3)
 	for i := 0; i < len(document); i += 2 {
 		r := rune(order.Uint16(document[i:]))
 		if utf16.IsSurrogate(r) {
@@ -90,19 +111,12 @@ func fromUTF16(document []byte, order binary.ByteOrder) ([]byte, error) {
 	return text, nil
 }
 
-func fromCharmap(document []byte, encoding *charmap.Charmap) ([]byte, error) {
-	text, err := encoding.NewDecoder().Bytes(document)
-	if err != nil {
-		return nil, fail(ParseFailed, err, "the metadata cannot be read in the encoding it declares; publish it in UTF-8")
-	}
-	return text, nil
-}
-
 // reader walks over the elements of an XML document. It is stricter than
 // encoding/xml, which accepts doubled attributes, a document type, several
 // document elements, text around them, and any depth.
 type reader struct {
 	decoder  *xml.Decoder
+	input    *tokenInput
 	depth    int
 	elements int
 }
@@ -112,7 +126,7 @@ func newReader(document []byte) (*reader, error) {
 	if len(document) > maxDocumentBytes {
 		return nil, fail(ParseFailed, nil, "the metadata is larger than %d MiB; use a URL that serves the IdP's own metadata instead of an aggregate", maxDocumentBytes>>20)
 	}
-	text, err := utf8Text(document)
+	text, charset, err := decode(document)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +141,43 @@ func newReader(document []byte) (*reader, error) {
 	case bytes.Contains(text, []byte("<!DOCTYPE")):
 		return nil, doctypeFound()
 	}
-	decoder := xml.NewDecoder(bytes.NewReader(text))
+	var utf8Text io.Reader = bytes.NewReader(text)
+	if charset != nil {
+		utf8Text = transform.NewReader(utf8Text, charset.NewDecoder())
+	}
+	input := &tokenInput{Reader: bufio.NewReader(utf8Text)}
+	decoder := xml.NewDecoder(input)
 	decoder.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	return &reader{decoder: decoder}, nil
+	return &reader{decoder: decoder, input: input}, nil
+}
+
+// tokenInput gives the decoder a limited number of bytes for each token. The
+// decoder builds a token as a whole before anybody can look at it, with
+// several copies of it on the way.
+type tokenInput struct {
+	*bufio.Reader
+	left int  // negative when the limit was met
+	last byte // read before
+}
+
+// startToken is called before each token.
+func (i *tokenInput) startToken() { i.left = maxTokenBytes }
+
+var errLongToken = errors.New("token is too long")
+
+// ReadByte is what the decoder reads with.
+func (i *tokenInput) ReadByte() (byte, error) {
+	if i.left--; i.left < 0 {
+		return 0, errLongToken
+	}
+	b, err := i.Reader.ReadByte()
+	if i.last == '<' && b != '!' && b != '?' {
+		// A tag, or what looks like one in a comment. It may be the next
+		// token's, whose first byte ended the text before.
+		i.left = min(i.left, maxTagBytes)
+	}
+	i.last = b
+	return b, err
 }
 
 func htmlPage() *Error {
@@ -156,7 +204,12 @@ func (r *reader) malformed(rule string) *Error {
 func (r *reader) token() (xml.Token, error) {
 	for {
 		offset := r.decoder.InputOffset()
+		r.input.startToken()
 		token, err := r.decoder.Token()
+		if r.input.left < 0 {
+			// Not by the error, which may be about the torn end.
+			return nil, tooComplex("a single tag, comment or text is too long")
+		}
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
@@ -193,6 +246,9 @@ func (r *reader) enter(start xml.StartElement) error {
 		return tooComplex("too many attributes on one element")
 	}
 	for i, a := range start.Attr {
+		if len(a.Value) > maxAttributeBytes {
+			return tooComplex("an attribute is too long")
+		}
 		for _, b := range start.Attr[:i] {
 			if a.Name == b.Name {
 				return r.malformed("an attribute stands twice on one element")
@@ -237,7 +293,7 @@ func (r *reader) document(visit func(xml.StartElement) error) error {
 // children calls visit with each child of the element that was just entered.
 // visit must consume the child.
 func (r *reader) children(visit func(xml.StartElement) error) error {
-	return r.content(visit, func([]byte) {})
+	return r.content(visit, func([]byte) error { return nil })
 }
 
 // text returns the text of the element that was just entered, without that
@@ -246,7 +302,13 @@ func (r *reader) text() (string, error) {
 	var text strings.Builder
 	err := r.content(
 		func(xml.StartElement) error { return r.skip() },
-		func(data []byte) { text.Write(data) })
+		func(data []byte) error {
+			if text.Len()+len(data) > maxTextBytes {
+				return tooComplex("a certificate or name ID format is too long")
+			}
+			text.Write(data)
+			return nil
+		})
 	return strings.Trim(text.String(), xmlSpace), err
 }
 
@@ -260,7 +322,7 @@ func (r *reader) skip() error {
 	return nil
 }
 
-func (r *reader) content(visit func(xml.StartElement) error, data func([]byte)) error {
+func (r *reader) content(visit func(xml.StartElement) error, data func([]byte) error) error {
 	for {
 		token, err := r.token()
 		if err != nil {
@@ -274,7 +336,9 @@ func (r *reader) content(visit func(xml.StartElement) error, data func([]byte)) 
 		case xml.EndElement:
 			return nil
 		case xml.CharData:
-			data(t)
+			if err := data(t); err != nil {
+				return err
+			}
 		}
 	}
 }

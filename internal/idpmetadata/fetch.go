@@ -1,6 +1,7 @@
 package idpmetadata
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -38,6 +39,9 @@ type FetcherOptions struct {
 	// Timeout limits a fetch from the first DNS query to the last byte; 10 s
 	// if zero.
 	Timeout time.Duration
+	// LargeDocuments limits how many documents of more than 1 MiB are held at
+	// once, from the download until [Result.Close]; 2 if zero.
+	LargeDocuments int
 	// UserAgent is sent with each request; "saml-operator" if empty.
 	UserAgent string
 	// Resolver looks up host names; the system's if nil.
@@ -49,8 +53,15 @@ type FetcherOptions struct {
 // credentials, and connects to no address on the inside. It may be used by
 // several goroutines at once. Fetches share no connections, so that nothing
 // of one tenant, such as its trusted CA, reaches another.
+//
+// Its memory is bounded whatever the number of callers, since downloading and
+// reading a document takes a multiple of its size, and 10 KiB of gzip make
+// 10 MiB: a document grows beyond 1 MiB only while it has one of a few slots,
+// which the caller gives back with [Result.Close].
 type Fetcher struct {
 	options FetcherOptions
+	large   slots
+	hosts   hosts
 }
 
 // NewFetcher fills in the defaults.
@@ -64,8 +75,15 @@ func NewFetcher(options FetcherOptions) *Fetcher {
 	if options.UserAgent == "" {
 		options.UserAgent = defaultUserAgent
 	}
+	if options.LargeDocuments == 0 {
+		options.LargeDocuments = defaultLargeSlots
+	}
 	options.AllowCIDRs = slices.Clone(options.AllowCIDRs)
-	return &Fetcher{options: options}
+	return &Fetcher{
+		options: options,
+		large:   make(slots, options.LargeDocuments),
+		hosts:   hosts{fetches: make(map[string]int)},
+	}
 }
 
 // Request says what to fetch. ETag and LastModified are those of the last
@@ -77,23 +95,49 @@ type Request struct {
 	ETag, LastModified string
 }
 
-// Result is a downloaded document, or NotModified without one.
+// Result is a downloaded document, or NotModified without one. It must be
+// closed once the document has been read.
 type Result struct {
 	Document           []byte
 	NotModified        bool
 	ETag, LastModified string
+
+	release func() // gives back the slot of a large document, else nil
 }
 
-// Fetch downloads a document. Errors are of type [*Error], except that of a
-// cancelled ctx.
+// Close lets go of the document and gives back the slot that it had if it was
+// large. What [Accept] made of it stays valid, and so do the other fields. It
+// may be called more than once, and on nil, but not by two goroutines at once.
+func (r *Result) Close() {
+	if r == nil {
+		return
+	}
+	r.Document = nil
+	if r.release != nil {
+		r.release()
+	}
+}
+
+// Fetch downloads a document. The caller must close the result as soon as it
+// has read the document, since other fetches may be waiting for its slot. A
+// fetch that gets no slot within the time limit fails with [Timeout]. At most
+// four fetches from one host and port run at a time, a further one fails with
+// [ErrHostBusy]. Other errors are of type [*Error], except that of a cancelled
+// ctx.
 func (f *Fetcher) Fetch(ctx context.Context, request Request) (*Result, error) {
-	if err := checkURL(request.URL); err != nil {
+	u, err := parseURL(request.URL)
+	if err != nil {
 		return nil, err
 	}
 	roots, err := parseRoots(request.CABundle)
 	if err != nil {
 		return nil, err
 	}
+	leave, err := f.hosts.enter(hostPort(u))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, f.options.Timeout)
 	defer cancel()
@@ -104,6 +148,8 @@ func (f *Fetcher) Fetch(ctx context.Context, request Request) (*Result, error) {
 		return result, nil
 	case errors.Is(outer.Err(), context.Canceled):
 		return nil, fmt.Errorf("fetch metadata: %w", outer.Err())
+	case errors.Is(err, errNoSlot):
+		return nil, fail(Timeout, err, "the metadata is larger than %d MiB and the operator is busy with other large documents; it will be fetched again, use a URL that serves the IdP's own metadata instead of an aggregate if this lasts", largeDocument>>20)
 	case ctx.Err() != nil:
 		return nil, fail(Timeout, err, "the metadata URL gave no complete answer within %s; check that the IdP is reachable from the cluster and serves its metadata quickly", f.options.Timeout)
 	}
@@ -152,20 +198,60 @@ func (f *Fetcher) get(ctx context.Context, request Request, roots *x509.CertPool
 	if response.StatusCode != http.StatusOK {
 		return nil, statusError(response.StatusCode)
 	}
-	// The body is limited as it comes out of decompression.
-	result.Document, err = io.ReadAll(io.LimitReader(response.Body, f.options.MaxBytes+1))
+	result.Document, result.release, err = f.read(ctx, response.Body)
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// read returns the body. If it is large, it has a slot, which release gives
+// back; else release is nil. What waits for a slot holds no more than a small
+// document.
+func (f *Fetcher) read(ctx context.Context, body io.Reader) (document []byte, release func(), err error) {
+	small := min(largeDocument, f.options.MaxBytes)
+	start, err := readUpTo(ctx, body, small+1)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case int64(len(start)) <= small:
+		return start, nil, nil
+	case small == f.options.MaxBytes:
+		return nil, nil, f.tooLarge()
+	}
+
+	giveBack, err := f.large.acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if release == nil {
+			giveBack()
+		}
+	}()
+	document, err = readUpTo(ctx, io.MultiReader(bytes.NewReader(start), body), f.options.MaxBytes+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if int64(len(document)) > f.options.MaxBytes {
+		return nil, nil, f.tooLarge()
+	}
+	return document, giveBack, nil
+}
+
+// readUpTo limits the body as it comes out of decompression.
+func readUpTo(ctx context.Context, body io.Reader, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(body, limit))
 	if err == nil {
 		// A server that notices the end of our patience may end its body in
 		// good form while the connection is being closed.
 		err = ctx.Err()
 	}
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(result.Document)) > f.options.MaxBytes {
-		return nil, fail(TooLarge, nil, "the metadata URL serves more than %d bytes; use a URL that serves the IdP's own metadata instead of an aggregate", f.options.MaxBytes)
-	}
-	return result, nil
+	return content, err
+}
+
+func (f *Fetcher) tooLarge() *Error {
+	return fail(TooLarge, nil, "the metadata URL serves more than %d bytes; use a URL that serves the IdP's own metadata instead of an aggregate", f.options.MaxBytes)
 }
 
 // transport makes one for a single fetch. It cannot speak anything but TLS.
@@ -239,16 +325,16 @@ func urlNotAllowed(cause error, problem string) *Error {
 	return fail(URLNotAllowed, cause, "the metadata URL %s; use a complete https URL such as https://idp.example.com/metadata", problem)
 }
 
-func checkURL(text string) error {
+func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		// The parser's words quote the URL, which may hold a password.
-		return urlNotAllowed(nil, "cannot be read as a URL")
+		return nil, urlNotAllowed(nil, "cannot be read as a URL")
 	}
 	if problem := urlProblem(u); problem != "" {
-		return urlNotAllowed(nil, problem)
+		return nil, urlNotAllowed(nil, problem)
 	}
-	return nil
+	return u, nil
 }
 
 // numericHost matches hosts that some resolvers read as an IPv4 address in

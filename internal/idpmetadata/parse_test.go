@@ -394,15 +394,80 @@ func TestParseIsBounded(t *testing.T) {
 	}
 }
 
+func certificateElement(text string) string {
+	return `<KeyDescriptor><ds:KeyInfo><ds:X509Data><ds:X509Certificate>` + text + `</ds:X509Certificate></ds:X509Data></ds:KeyInfo></KeyDescriptor>`
+}
+
 func TestParseLongValues(t *testing.T) {
-	long := strings.Repeat("x", 10<<20)
-	d, err := idpmetadata.Parse(idp(`q="`+long+`"`,
-		`<!--`+long+`--><NameIDFormat>`+long+`</NameIDFormat>`+
-			`<KeyDescriptor><ds:KeyInfo><ds:X509Data><ds:X509Certificate>`+long+`</ds:X509Certificate></ds:X509Data></ds:KeyInfo></KeyDescriptor>`), "")
+	long := strings.Repeat("x", 60<<10)
+	attribute := strings.Repeat("&quot;", 4<<10)
+	d, err := idpmetadata.Parse(idp(`q="`+attribute+`"`,
+		`<!--`+strings.Repeat("x", 250<<10)+`--><Extensions><Logo>data:image/png;base64,`+strings.Repeat("x", 250<<10)+`</Logo></Extensions>`+
+			`<NameIDFormat>`+long+`</NameIDFormat>`+certificateElement(long)+
+			`<SingleLogoutService Binding="`+post+`" Location="`+attribute+`" ResponseLocation="`+attribute+`"/>`), "")
 	require.NoError(t, err)
 	assert.Empty(t, d.NameIDFormats)
 	assert.Empty(t, d.SigningCertificates)
 	assert.Len(t, d.DroppedCertificates, 1)
+	assertReadsBack(t, d)
+}
+
+// A value is refused before it costs a multiple of its size.
+func TestParseRefusesEndlessValues(t *testing.T) {
+	const size = 10 << 20
+	long, latin1 := strings.Repeat("x", size), strings.Repeat("\xFC", size)
+	for name, document := range map[string][]byte{
+		"attribute":               idp(`q="`+long+`"`, ""),
+		"attribute of marks":      idp(`q="`+strings.Repeat(">", size)+`"`, ""),
+		"attribute, not the most": idp(`q="`+long[:4<<10+1]+`"`, ""),
+		"attribute in Latin-1":    append([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?>`), idp(`q="`+latin1+`"`, "")...),
+		"text":                    idp("", long),
+		"text in Latin-1":         append([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?>`), idp("", latin1)...),
+		"text of two-byte runes":  idp("", strings.Repeat("ü", size/2)),
+		"text of entities":        idp("", strings.Repeat("&lt;", size/4)),
+		"CDATA of marks":          idp("", "<![CDATA["+strings.Repeat("<", size)+"]]>"),
+		"comment of marks":        idp("", "<!--"+strings.Repeat("<>", size/2)+"-->"),
+		"instruction of marks":    idp("", "<?a "+strings.Repeat("<", size)+"?>"),
+		"tag, not the most":       idp("", `<a b="`+long[:100]+`"`+strings.Repeat(" ", 64<<10)+"/>"),
+		"tag after text":          idp("", `x<a b="`+long[:100]+`"`+strings.Repeat(" ", 64<<10)+"/>"),
+		"blanks in a tag":         idp(strings.Repeat(" ", size), ""),
+		"name":                    idp("", "<"+long+"/>"),
+		"end of a name":           idp("", "<a></"+long+">"),
+		"attributes":              idp("", "<a "+strings.Repeat(`b="" `, size/5)+"/>"),
+		"text before":             append([]byte(strings.Repeat(" ", size)), idp("", "")...),
+		"text after":              append(idp("", ""), strings.Repeat("\n", size)...),
+		"certificate":             idp("", certificateElement(long)),
+		"certificate in pieces":   idp("", certificateElement(strings.Repeat(long[:1000]+"<!-- -->", 100))),
+		"format in pieces":        idp("", "<NameIDFormat>"+strings.Repeat("<![CDATA["+long[:1000]+"]]>", 100)+"</NameIDFormat>"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := idpmetadata.Parse(document, "")
+			runtime.ReadMemStats(&after)
+			assertError(t, err, idpmetadata.ParseFailed)
+			assert.Contains(t, err.Error(), "too complex")
+			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), "bytes allocated in all")
+		})
+	}
+}
+
+// What is not refused needs no copy of the document, even in another charset.
+func TestParseCopiesNoDocument(t *testing.T) {
+	const size = 10 << 20
+	for name, document := range map[string][]byte{
+		"UTF-8":   idp("", strings.Repeat(strings.Repeat("ü", 50_000)+"<a/>", size/100_000)),
+		"Latin-1": append([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?>`), idp("", strings.Repeat(strings.Repeat("\xFC", 100_000)+"<a/>", size/100_000))...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := idpmetadata.Parse(document, "")
+			runtime.ReadMemStats(&after)
+			require.NoError(t, err)
+			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(size/2), "bytes allocated in all")
+		})
+	}
 }
 
 func TestErrorQuotesNoMoreThanItMust(t *testing.T) {

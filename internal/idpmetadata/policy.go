@@ -9,7 +9,16 @@ import (
 	"unicode"
 )
 
-const maxLocation = 2048 // bytes
+const (
+	maxLocation = 2048 // bytes
+
+	// maxSigningCertificates leaves room for any rollover: no real document
+	// known has more than four. They are listed in the tenant's status.
+	maxSigningCertificates = 10
+	// maxAccepted is the size of the marshalled descriptor, in bytes. It goes
+	// into a Secret, which holds 1 MiB, and parts of it twice.
+	maxAccepted = 256 << 10
+)
 
 // Requirements are what metadata is held against.
 type Requirements struct {
@@ -49,6 +58,13 @@ func Accept(document []byte, requirements Requirements) (*Descriptor, error) {
 	accepted := *c.Descriptor
 	accepted.SSO = secureEndpoints(accepted.SSO)
 	accepted.SLO = secureEndpoints(accepted.SLO)
+	rendered, err := accepted.Marshal()
+	if err != nil {
+		return nil, fail(ParseFailed, err, "what the metadata says of the IdP cannot be written again; check the document at its source")
+	}
+	if len(rendered) > maxAccepted {
+		return nil, tooComplex("the IdP's endpoints, certificates and formats take too much room")
+	}
 	return &accepted, nil
 }
 
@@ -73,7 +89,7 @@ var (
 	// identity finds the one IdP in question.
 	identity = []policy{hasIDPRole, matchesEntityID, isUnambiguous, speaksSAML2}
 	// fitness says whether that IdP can be trusted for sign-ins.
-	fitness = []policy{namesOneTenant, hasSecureSignOn, hasSigningCertificate, isNotExpired}
+	fitness = []policy{namesOneTenant, hasSecureSignOn, hasSigningCertificate, hasFewSigningCertificates, isNotExpired}
 )
 
 // check returns the first violation.
@@ -144,6 +160,13 @@ func hasSigningCertificate(c candidate) (Reason, string, bool) {
 		}
 	}
 	return NoSigningCertificate, fmt.Sprintf("the metadata holds no usable signing certificate of the IdP (%s); publish another one at the IdP", strings.Join(problems, "; ")), len(d.SigningCertificates) == 0
+}
+
+// hasFewSigningCertificates keeps the number of keys that can vouch for users,
+// and the room they take, within reason. The reason is that of other documents
+// that list too much: NoSigningCertificate would say the opposite.
+func hasFewSigningCertificates(c candidate) (Reason, string, bool) {
+	return ParseFailed, fmt.Sprintf("the IdP publishes more than %d signing certificates, any of which could sign users in; ask the IdP's administrator to remove those that are no longer used", maxSigningCertificates), len(c.Descriptor.SigningCertificates) > maxSigningCertificates
 }
 
 func isNotExpired(c candidate) (Reason, string, bool) {

@@ -1,6 +1,10 @@
 package idpmetadata_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"os"
 	"strings"
 	"testing"
@@ -228,6 +232,53 @@ func TestAcceptKeepsOnlySecureEndpoints(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []idpmetadata.Endpoint{{Binding: post, Location: "HTTPS://idp.example:8443/sso?a=b&c"}}, d.SSO)
 	assert.Equal(t, []idpmetadata.Endpoint{{Binding: post, Location: "https://idp.example/slo", ResponseLocation: "https://idp.example/slo/done"}}, d.SLO)
+}
+
+const httpsSSO = `<SingleSignOnService Binding="` + redirect + `" Location="https://idp.example/sso"/>`
+
+func TestAcceptLimitsSigningCertificates(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	var ten, huge strings.Builder
+	for range 10 {
+		ten.WriteString(certificateElement(base64.StdEncoding.EncodeToString(certify(t, &key.PublicKey, "idp"))))
+	}
+	for range 64 {
+		huge.WriteString(certificateElement(base64.StdEncoding.EncodeToString(certify(t, &key.PublicKey, strings.Repeat("x", 5_500)))))
+	}
+	first := ten.String()[:strings.Index(ten.String(), "</KeyDescriptor>")+len("</KeyDescriptor>")]
+
+	d, err := idpmetadata.Accept(idp("", ten.String()+first+httpsSSO), idpmetadata.Requirements{Now: now})
+	require.NoError(t, err, "a repeated one does not count")
+	assert.Len(t, d.SigningCertificates, 10)
+
+	_, err = idpmetadata.Accept(idp("", ten.String()+certificateElement(signingCertificate(t))+httpsSSO), idpmetadata.Requirements{Now: now})
+	assertError(t, err, idpmetadata.ParseFailed)
+	assert.Contains(t, err.Error(), "publishes more than 10 signing certificates")
+	assert.Contains(t, err.Error(), "; ask the IdP's administrator")
+
+	_, err = idpmetadata.Accept(idp("", huge.String()+httpsSSO), idpmetadata.Requirements{Now: now})
+	assertError(t, err, idpmetadata.NoSigningCertificate)
+	assert.Contains(t, err.Error(), "too large for a certificate")
+}
+
+// What is accepted is stored in a Secret.
+func TestAcceptLimitsTheResult(t *testing.T) {
+	key := certificateElement(signingCertificate(t))
+	location := "https://idp.example/?" + strings.Repeat("&amp;", 2000)
+	endpoints := func(n int) string {
+		return strings.Repeat(`<SingleLogoutService Binding="`+post+`" Location="`+location+`" ResponseLocation="`+location+`"/>`, n)
+	}
+	d, err := idpmetadata.Accept(idp("", key+endpoints(10)+httpsSSO), idpmetadata.Requirements{Now: now})
+	require.NoError(t, err)
+	assert.Len(t, d.SLO, 10)
+	document, err := d.Marshal()
+	require.NoError(t, err)
+	assert.LessOrEqual(t, len(document), 256<<10)
+
+	_, err = idpmetadata.Accept(idp("", key+endpoints(60)+httpsSSO), idpmetadata.Requirements{Now: now})
+	assertError(t, err, idpmetadata.ParseFailed)
+	assert.Contains(t, err.Error(), "take too much room")
 }
 
 func TestAcceptNamesTheDroppedCertificates(t *testing.T) {
