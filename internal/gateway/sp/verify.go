@@ -38,6 +38,8 @@ const (
 	entityFormat  = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 
 	maxNameIDBytes = 1024
+
+	xmlSpace = " \t\r\n" // [XML 2.3]
 )
 
 // Expectations is what a Response has to fit. All of it comes from the
@@ -98,7 +100,8 @@ type Assertion struct {
 }
 
 // NameID is the subject's identifier [SAMLCore 2.2.2]. Value is exactly as
-// sent: not trimmed, not normalized, and never empty.
+// sent: not trimmed, not normalized, and empty only when the Subject has no
+// NameID, which [SAMLCore 2.4.1] allows.
 type NameID struct {
 	Value           string
 	Format          string
@@ -473,12 +476,12 @@ func (v verifier) checkConditions(assertion *xmltree.Element) (time.Time, error)
 }
 
 // checkAudience is [SAMLCore 2.5.1.4]: we must be one of the audiences of each
-// restriction.
+// restriction. White space around a URI is none of it [XMLSchema2 3.2.17].
 func (v verifier) checkAudience(restriction *xmltree.Element) error {
 	audience := ""
 	for e := range restriction.Children() {
 		text, ok := e.Text()
-		if ok && e.Is(nsAssertion, "Audience") && text == v.want.EntityID {
+		if ok && e.Is(nsAssertion, "Audience") && strings.Trim(text, xmlSpace) == v.want.EntityID {
 			return nil
 		}
 		audience = text
@@ -572,10 +575,13 @@ func (v verifier) authnStatements(a *Assertion, assertion *xmltree.Element) erro
 	return nil
 }
 
+// nameID returns the zero NameID of a Subject without one; whether something
+// else identifies the user is not for this package to say. One that is there
+// has to be of use.
 func nameID(subject *xmltree.Element) (NameID, error) {
 	e := only(subject, nsAssertion, "NameID")
 	if e == nil {
-		return NameID{}, refuse(CodeNameIDMissing, "Subject without NameID")
+		return NameID{}, nil
 	}
 	value, ok := e.Text()
 	switch {
@@ -635,13 +641,17 @@ func (v verifier) past(t time.Time) bool {
 }
 
 // timeAttribute returns zero when the attribute is absent. SAML's times are in
-// UTC [SAMLCore 1.3.3]; an explicit offset is taken as well.
+// UTC [SAMLCore 1.3.3], so one without a zone is too; an explicit offset is
+// taken as well.
 func timeAttribute(e *xmltree.Element, name string) (time.Time, error) {
 	value, ok := e.Attribute(name)
 	if !ok {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse(time.RFC3339Nano, value)
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		t, err = time.Parse("2006-01-02T15:04:05", value)
+	}
 	if err != nil || t.IsZero() {
 		return time.Time{}, refuse(CodeStructureInvalid, "%s of %s is no time: %s", name, e.Local, quote(value))
 	}

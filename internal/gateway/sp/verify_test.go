@@ -100,6 +100,8 @@ func TestVerifyAcceptsHonestVariants(t *testing.T) {
 		"holder-of-key beside bearer":                       {`<SubjectConfirmation `, `<SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:holder-of-key"/><SubjectConfirmation `},
 		"a foreign bearer confirmation beside ours":         {`<SubjectConfirmation `, `<SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><SubjectConfirmationData Recipient="https://other.example/"/></SubjectConfirmation><SubjectConfirmation `},
 		"times with an offset":                              {`NotBefore="2026-11-24T11:55:00Z"`, `NotBefore="2026-11-24T12:55:00+01:00"`},
+		"times without a zone":                              {`NotBefore="2026-11-24T11:55:00Z"`, `NotBefore="2026-11-24T11:55:00"`, `IssueInstant="2026-11-24T12:00:00.123Z" Version`, `IssueInstant="2026-11-24T12:00:00.123" Version`},
+		"white space around the audience":                   {`<Audience>` + entityID, "<Audience>\r\n\t " + entityID + " \n"},
 		"white space and comments between elements":         {`<Subject>`, "\r\n  <!-- subject -->\r\n<Subject>"},
 		"Extensions and Advice":                             {`<samlp:Status>`, `<samlp:Extensions><x xmlns="urn:x">y</x></samlp:Extensions><samlp:Status>`, `<AttributeStatement>`, `<Advice><x xmlns="urn:x">y</x></Advice><AttributeStatement>`},
 		"typed values":                                      {`<AttributeValue>staff`, `<AttributeValue xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="xs:string">staff`},
@@ -116,6 +118,27 @@ func TestVerifyAcceptsHonestVariants(t *testing.T) {
 			assert.Equal(t, "alice@acme.example", got.NameID.Value)
 		})
 	}
+}
+
+// A Subject may be described by attributes alone [SAMLCore 2.4.1].
+func TestVerifyReadsASubjectWithoutNameID(t *testing.T) {
+	i := validIDP(t, idpKey())
+	nameID := good[strings.Index(good, "<NameID "):strings.Index(good, "<SubjectConfirmation ")]
+	got, err := sp.Verify([]byte(i.signAssertion(t, edit(t, good, nameID, ""))), expectations(i))
+	require.NoError(t, err)
+	assert.Zero(t, got.NameID)
+	assert.NotEmpty(t, got.Attributes)
+}
+
+// The zone of the machine must not count.
+func TestVerifyReadsTimesWithoutAZoneAsUTC(t *testing.T) {
+	local := time.Local
+	t.Cleanup(func() { time.Local = local })
+	time.Local = time.FixedZone("far away", 9*3600)
+	i := validIDP(t, idpKey())
+	got, err := sp.Verify([]byte(i.signAssertion(t, edit(t, good, `SessionNotOnOrAfter="2026-11-24T20:00:00Z"`, `SessionNotOnOrAfter="2026-11-24T20:00:00"`))), expectations(i))
+	require.NoError(t, err)
+	assert.Equal(t, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC), got.SessionNotOnOrAfter)
 }
 
 func TestVerifyReadsStructuredAndOddValues(t *testing.T) {

@@ -90,10 +90,12 @@ func (p *parser) document(context *Element, depth int) (*Element, error) {
 	}
 }
 
-// xmlDeclaration is [XML 2.8], for the one version and encoding we take.
+// xmlDeclaration is [XML 2.8], for the one version and encoding we take, with
+// the other names that writers have for it and for its subset. What is read is
+// UTF-8 whatever it says: checkCharacters has seen to that.
 var xmlDeclaration = regexp.MustCompile(`^<\?xml` +
 	`\s+version\s*=\s*("1\.0"|'1\.0')` +
-	`(\s+encoding\s*=\s*("(?i:utf-8)"|'(?i:utf-8)'))?` +
+	`(\s+encoding\s*=\s*("(?i:utf-?8|us-ascii)"|'(?i:utf-?8|us-ascii)'))?` +
 	`(\s+standalone\s*=\s*("yes"|"no"|'yes'|'no'))?` +
 	`\s*\?>`)
 
@@ -277,6 +279,8 @@ func (p *parser) bind(prefix, uri string, declared int) error {
 		}
 	}
 	switch {
+	case prefix == "xml" && uri == xmlNamespace:
+		// It is so anyway, and canonicalization omits it [C14N 2.3].
 	case prefix == "xmlns" || prefix == "xml" || uri == xmlNamespace || uri == xmlnsNamespace:
 		return fmt.Errorf("%w: declaration of a reserved namespace", ErrForbidden)
 	case uri == "" && prefix != "":

@@ -42,6 +42,15 @@ func TestCanonicalizeOmitsOneElement(t *testing.T) {
 	assert.Equal(t, `dst:<a><s>1</s>x</a>`, string(root.Canonicalize([]byte("dst:"), second, nil)))
 }
 
+// Both forms are libxml2's for <a xml:lang="en"></a>.
+func TestCanonicalizeOmitsTheBindingOfXML(t *testing.T) {
+	root, err := xmltree.Parse([]byte(`<a xmlns:xml="http://www.w3.org/XML/1998/namespace" xml:lang="en"/>`))
+	require.NoError(t, err)
+	for _, inclusive := range [][]string{nil, {"xml"}} {
+		assert.Equal(t, `<a xml:lang="en"></a>`, string(root.Canonicalize(nil, nil, inclusive)))
+	}
+}
+
 func TestParseReads(t *testing.T) {
 	tests := map[string]struct{ document, text string }{
 		"references":                {`<a>&lt;&gt;&amp;&apos;&quot;&#65;&#x42;&#x1F600;</a>`, `<>&'"AB😀`},
@@ -49,6 +58,9 @@ func TestParseReads(t *testing.T) {
 		"line ends":                 {"<a>1\r\n2\r3\n4&#13;5</a>", "1\n2\n3\n4\r5"},
 		"byte order mark":           {"\xef\xbb\xbf<a>x</a>", "x"},
 		"declaration":               {"<?xml version='1.0' encoding=\"utf-8\" standalone='yes' ?>\n<a>x</a>\n", "x"},
+		"UTF8 without the hyphen":   {"<?xml version='1.0' encoding='UTF8'?><a>ä</a>", "ä"},
+		"US-ASCII":                  {"<?xml version=\"1.0\" encoding=\"us-ascii\"?><a>x</a>", "x"},
+		"xml bound to itself":       {"<a xmlns:xml='http://www.w3.org/XML/1998/namespace' xml:lang='en'>x</a>", "x"},
 		"comments outside of it":    {"<!-- 1 --><a>x</a><!-- 2 -->", "x"},
 		"white space in tags":       {"<a\n b = '1'\t>x</a\n>", "x"},
 		"empty element":             {"<a/>", ""},
@@ -114,6 +126,7 @@ func TestParseRefuses(t *testing.T) {
 		"late declaration":       {" <?xml version='1.0'?><a/>", xmltree.ErrForbidden},
 		"second declaration":     {"<?xml version='1.0'?><?xml version='1.0'?><a/>", xmltree.ErrForbidden},
 		"XML 1.1":                {"<?xml version='1.1'?><a/>", xmltree.ErrForbidden},
+		"Latin-1 in disguise":    {"<?xml version='1.0' encoding='US-ASCII'?><a>\xe4</a>", xmltree.ErrForbidden},
 		"other encoding":         {"<?xml version='1.0' encoding='ISO-8859-1'?><a/>", xmltree.ErrForbidden},
 		"UTF-7":                  {"<?xml version='1.0' encoding='UTF-7'?>+ADw-a/+AD4-", xmltree.ErrForbidden},
 		"UTF-16":                 {"\xff\xfe<\x00a\x00/\x00>\x00", xmltree.ErrForbidden},
@@ -130,6 +143,8 @@ func TestParseRefuses(t *testing.T) {
 		"relative namespace 2":   {"<a xmlns:b='../x:y'/>", xmltree.ErrForbidden},
 		"xml bound again":        {"<a xmlns:xml='urn:x'/>", xmltree.ErrForbidden},
 		"xml namespace bound":    {"<a xmlns:x='http://www.w3.org/XML/1998/namespace'/>", xmltree.ErrForbidden},
+		"xml bound twice":        {"<a xmlns:xml='http://www.w3.org/XML/1998/namespace' xmlns:xml='http://www.w3.org/XML/1998/namespace'/>", xmltree.ErrMalformed},
+		"xml namespace default":  {"<a xmlns='http://www.w3.org/XML/1998/namespace'/>", xmltree.ErrForbidden},
 		"xmlns bound":            {"<a xmlns:xmlns='urn:x'/>", xmltree.ErrForbidden},
 
 		"nothing":                     {"", xmltree.ErrMalformed},
