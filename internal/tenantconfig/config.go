@@ -79,9 +79,18 @@ type Endpoint struct {
 }
 
 // AttributeMapping lists, for each property of a user, the names of SAML
-// attributes that may carry it. The first one present counts.
+// attributes that may carry it, the best first. Of UserID, UserIDWithoutNameID
+// and Groups the first one present counts, of the others the first that is not
+// empty.
 type AttributeMapping struct {
-	UserID      []string `json:"userID"`
+	// UserID identifies the user. Unless UserIDRequired, an assertion without
+	// any of these attributes may identify the user by its NameID.
+	UserID         []string `json:"userID"`
+	UserIDRequired bool     `json:"userIDRequired,omitempty"`
+	// UserIDWithoutNameID identifies the user when UserID does not, and the
+	// NameID is transient or absent.
+	UserIDWithoutNameID []string `json:"userIDWithoutNameID,omitempty"`
+
 	Email       []string `json:"email"`
 	GivenName   []string `json:"givenName"`
 	Surname     []string `json:"surname"`

@@ -2,8 +2,10 @@ package tenantconfig_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -49,6 +51,30 @@ func TestEncodingIsTheGoldenFile(t *testing.T) {
 	}
 	if again, err := tenantconfig.Encode(back); err != nil || !bytes.Equal(again, want) {
 		t.Errorf("decoded and encoded again: %s, %v", again, err)
+	}
+}
+
+// A configuration from before these fields has neither, and they are fields
+// that a reader from before them ignores.
+func TestWhatIdentifiesUsersIsEncoded(t *testing.T) {
+	c := valid()
+	c.AttributeMapping.UserIDRequired = true
+	c.AttributeMapping.UserIDWithoutNameID = []string{"eppn", "uid"}
+	encoded, err := tenantconfig.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw struct {
+		AttributeMapping map[string]any `json:"attributeMapping"`
+	}
+	if err := json.Unmarshal(encoded, &raw); err != nil {
+		t.Fatal(err)
+	}
+	if raw.AttributeMapping["userIDRequired"] != true || !reflect.DeepEqual(raw.AttributeMapping["userIDWithoutNameID"], []any{"eppn", "uid"}) {
+		t.Errorf("encoded as %v", raw.AttributeMapping)
+	}
+	if back, err := tenantconfig.Decode(encoded); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("decoded as %+v, %v", back, err)
 	}
 }
 
