@@ -1,5 +1,25 @@
 // Package identity says who somebody is, from a verified assertion and the
 // tenant's attribute mapping.
+//
+// A user's stable ID must come from one place for all users of an IdP.
+// Otherwise somebody whose NameID happens, or was made, to equal what an
+// attribute says of another would become that other. So:
+//
+//   - A tenant that names the attribute (UserIDRequired) gets that attribute
+//     or a refusal.
+//   - By default the attribute is Entra ID's object identifier. Entra ID sends
+//     it for every user, so an assertion of Entra ID's without it is refused.
+//     It is Entra ID's by its issuer or its tenantid attribute.
+//   - Other IdPs do not have that attribute, so theirs is the NameID.
+//   - A transient NameID, or none, says nothing. Only then the attributes of
+//     UserIDWithoutNameID count: identifiers that the IdP assigns, so that
+//     users do not choose them.
+//
+// What remains: requests pass through the browser, unsigned unless the tenant
+// wants otherwise, so at some IdPs a user may ask for a transient NameID and be
+// known by an attribute while others are known by the NameID.
+// Identity.UserIDSource tells the two apart. A tenant whose users can influence
+// such an attribute must name the one that identifies them.
 package identity
 
 import (
@@ -13,31 +33,50 @@ import (
 )
 
 // Bounds, in bytes. An identity travels in a cookie and in request headers.
+// 32 KiB are some 900 groups by GUID; how many of them an application gets in
+// one header is for the server to bound.
 const (
 	maxValueBytes  = 256
 	maxGroupBytes  = 512
 	maxGroups      = 1000
-	maxGroupsTotal = 64 << 10
+	maxGroupsTotal = 32 << 10
 )
 
 const (
 	nameIDTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+	// entraTenantID is in every assertion of Entra ID, in all of its clouds.
+	entraTenantID = "http://schemas.microsoft.com/identity/claims/tenantid"
 	// groupsLink is what Entra ID sends instead of more than 150 groups.
 	groupsLink = "http://schemas.microsoft.com/claims/groups.link"
+
+	xmlSpace = " \t\r\n" // [XML 2.3]
 )
+
+// entraIssuers begin the entity IDs of Entra ID's tenants: world-wide with the
+// US government's, and China's.
+var entraIssuers = []string{"https://sts.windows.net/", "https://sts.chinacloudapi.cn/"}
+
+// SourceNameID is the Identity.UserIDSource of a user known by the NameID.
+const SourceNameID = "NameID"
 
 // Code is the stable machine name of a refusal, as sp.Code is.
 type Code string
 
 // Why an assertion identifies nobody who may come in.
 const (
+	// CodeUserIDMissing: the attribute that has to identify the user is not
+	// there.
+	CodeUserIDMissing Code = "user_id_missing"
 	// CodeTransientNameID: the IdP sends another NameID at each sign-in, and
 	// no mapped attribute says who it is.
 	CodeTransientNameID Code = "nameid_transient"
+	// CodeNameIDMissing: there is no NameID, and no mapped attribute says who
+	// it is.
+	CodeNameIDMissing Code = "nameid_missing"
 	// CodeUserIDAmbiguous: the mapped attribute has not exactly one value.
 	CodeUserIDAmbiguous Code = "user_id_ambiguous"
-	// CodeAttributeInvalid: a value is too long, is not UTF-8, has control
-	// characters, or begins or ends with a space where that could deceive.
+	// CodeAttributeInvalid: a userID or a group is too long, is not UTF-8, has
+	// control characters, or begins or ends with a space that could deceive.
 	CodeAttributeInvalid Code = "attribute_invalid"
 	// CodeGroupsTooMany: more groups than can be passed on.
 	CodeGroupsTooMany Code = "groups_too_many"
@@ -54,87 +93,122 @@ type Error struct {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Detail }
 
-// Identity is a user as the IdP describes them. Only UserID is never empty.
+// Identity is a user as the IdP describes them. Only UserID and UserIDSource
+// are never empty.
 type Identity struct {
-	// UserID is stable, and unique within tenant and IdP.
-	UserID      string
-	Email       string
-	GivenName   string
-	Surname     string
-	DisplayName string
+	// UserID is stable, and unique within tenant, IdP and UserIDSource.
+	UserID string
+	// UserIDSource is the name of the attribute that UserID is from, or
+	// SourceNameID.
+	UserIDSource string
+	Email        string
+	GivenName    string
+	Surname      string
+	DisplayName  string
 	// Groups are without duplicates, in the order of the assertion.
 	Groups []string
+	// Dropped names the properties, as in the mapping, whose values were of no
+	// use and left out: for the log.
+	Dropped []string
 }
+
+// attributes are the values of an assertion's attributes by name.
+type attributes map[string][]string
 
 // FromAssertion maps a verified assertion. Its error is an *Error.
 func FromAssertion(a *sp.Assertion, mapping tenantconfig.AttributeMapping) (Identity, error) {
-	attributes := make(map[string][]string, len(a.Attributes))
+	all := make(attributes, len(a.Attributes))
 	for _, attribute := range a.Attributes {
-		attributes[attribute.Name] = append(attributes[attribute.Name], attribute.Values...)
+		all[attribute.Name] = append(all[attribute.Name], attribute.Values...)
 	}
-	userID, err := userID(a.NameID, attributes, mapping.UserID)
-	if err != nil {
+	var id Identity
+	var err error
+	if id.UserID, id.UserIDSource, err = userID(a, all, mapping); err != nil {
 		return Identity{}, err
 	}
-	id := Identity{UserID: userID}
+	if id.Groups, err = groups(all, mapping.Groups); err != nil {
+		return Identity{}, err
+	}
 	for _, property := range []struct {
 		name  string
 		names []string
-		exact bool
+		clean func(string) string
 		value *string
 	}{
-		{"email", mapping.Email, true, &id.Email},
-		{"givenName", mapping.GivenName, false, &id.GivenName},
-		{"surname", mapping.Surname, false, &id.Surname},
-		{"displayName", mapping.DisplayName, false, &id.DisplayName},
+		{"email", mapping.Email, trim, &id.Email},
+		{"givenName", mapping.GivenName, cleanName, &id.GivenName},
+		{"surname", mapping.Surname, cleanName, &id.Surname},
+		{"displayName", mapping.DisplayName, cleanName, &id.DisplayName},
 	} {
-		values, _ := firstPresent(attributes, property.names)
-		if len(values) == 0 {
+		value := all.firstUsed(property.names, property.clean)
+		if check(property.name, value, maxValueBytes) != nil {
+			id.Dropped = append(id.Dropped, property.name)
 			continue
 		}
-		if err := check(property.name, values[0], maxValueBytes, property.exact); err != nil {
-			return Identity{}, err
-		}
-		*property.value = values[0]
-	}
-	if id.Groups, err = groups(attributes, mapping.Groups); err != nil {
-		return Identity{}, err
+		*property.value = value
 	}
 	return id, nil
 }
 
-// userID takes the mapped attribute if the assertion has it. An attribute that
-// is there but of no use is refused: falling back to the NameID would make
-// another person of the same user.
-func userID(nameID sp.NameID, attributes map[string][]string, names []string) (string, error) {
-	value := nameID.Value
-	if values, present := firstPresent(attributes, names); present {
-		if len(values) != 1 || values[0] == "" {
-			return "", &Error{CodeUserIDAmbiguous, fmt.Sprintf("the attribute mapped to userID has %d values, want one that is not empty", len(values))}
-		}
-		value = values[0]
-	} else if nameID.Format == nameIDTransient {
-		return "", &Error{CodeTransientNameID, "the NameID is transient and no attribute mapped to userID is present"}
+// userID returns the stable ID and where it is from; see the package comment.
+// An attribute that is there but of no use is refused: to go on to the next
+// source would make another person of the same user.
+func userID(a *sp.Assertion, all attributes, mapping tenantconfig.AttributeMapping) (value, source string, err error) {
+	name, present := all.firstPresent(mapping.UserID)
+	switch {
+	case present:
+		return identifier(all, name)
+	case mapping.UserIDRequired || len(mapping.UserID) > 0 && fromEntra(a, all):
+		return "", "", &Error{CodeUserIDMissing, fmt.Sprintf("the assertion has no attribute %s, which identifies users: "+
+			"let the IdP send it for every user, or set attributeMapping.userID to one that it sends for every user", strings.Join(mapping.UserID, " or "))}
+	case a.NameID.Value != "" && a.NameID.Format != nameIDTransient:
+		return a.NameID.Value, SourceNameID, check("userID", a.NameID.Value, maxValueBytes)
 	}
-	if value == "" {
-		return "", &Error{CodeAttributeInvalid, "userID is empty"}
+	if name, present = all.firstPresent(mapping.UserIDWithoutNameID); present {
+		return identifier(all, name)
 	}
-	return value, check("userID", value, maxValueBytes, true)
+	const advice = ": set attributeMapping.userID to an attribute that the IdP sends for every user, or let the IdP send a persistent NameID"
+	if a.NameID.Value == "" {
+		return "", "", &Error{CodeNameIDMissing, "there is no NameID, and no attribute that identifies the user" + advice}
+	}
+	return "", "", &Error{CodeTransientNameID, "the NameID is transient, and there is no attribute that identifies the user" + advice}
 }
 
-func groups(attributes map[string][]string, names []string) ([]string, error) {
-	values, _ := firstPresent(attributes, names)
-	if _, withheld := attributes[groupsLink]; withheld && len(values) == 0 {
+// identifier returns the one value of an attribute, exactly as it was sent.
+func identifier(all attributes, name string) (value, source string, err error) {
+	values := all[name]
+	if len(values) != 1 || values[0] == "" {
+		return "", "", &Error{CodeUserIDAmbiguous, fmt.Sprintf("the attribute %q, which identifies the user, has %d values, want one that is not empty", name, len(values))}
+	}
+	return values[0], name, check("userID", values[0], maxValueBytes)
+}
+
+// fromEntra tells whether Entra ID has issued a.
+func fromEntra(a *sp.Assertion, all attributes) bool {
+	for _, issuer := range entraIssuers {
+		if strings.HasPrefix(a.Issuer, issuer) {
+			return true
+		}
+	}
+	_, has := all[entraTenantID]
+	return has
+}
+
+func groups(all attributes, names []string) ([]string, error) {
+	name, _ := all.firstPresent(names)
+	values := all[name]
+	if _, withheld := all[groupsLink]; withheld && len(values) == 0 {
 		return nil, &Error{CodeGroupOverage, "the IdP sent a link instead of the groups: assign groups to the application, or let it send fewer"}
 	}
 	var groups []string
 	seen := make(map[string]bool, len(values))
 	total := 0
 	for _, group := range values {
+		group = trim(group)
 		if group == "" || seen[group] {
 			continue
 		}
-		if err := check("groups", group, maxGroupBytes, true); err != nil {
+		if err := check("groups", group, maxGroupBytes); err != nil {
 			return nil, err
 		}
 		seen[group] = true
@@ -147,19 +221,42 @@ func groups(attributes map[string][]string, names []string) ([]string, error) {
 	return groups, nil
 }
 
-// firstPresent returns the values of the first attribute that is there.
-func firstPresent(attributes map[string][]string, names []string) (values []string, present bool) {
+// firstPresent returns the first of the names that is there, with or without
+// values.
+func (all attributes) firstPresent(names []string) (name string, present bool) {
 	for _, name := range names {
-		if values, present = attributes[name]; present {
-			return values, true
+		if _, present := all[name]; present {
+			return name, true
 		}
 	}
-	return nil, false
+	return "", false
 }
 
-// check refuses what could break a header, a page or a comparison. An exact
-// value identifies something, so that surrounding space would deceive.
-func check(property, value string, limit int, exact bool) error {
+// firstUsed returns the first value, cleaned, of which something is left.
+func (all attributes) firstUsed(names []string, clean func(string) string) string {
+	for _, name := range names {
+		for _, value := range all[name] {
+			if value = clean(value); value != "" {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
+// trim removes the white space that the layout of an XML document leaves.
+func trim(value string) string { return strings.Trim(value, xmlSpace) }
+
+// cleanName removes surrounding space of any kind, and the marks for the
+// direction of writing, which come along when names are copied and could
+// deceive when shown.
+func cleanName(value string) string {
+	isMark := func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }
+	return strings.TrimSpace(strings.Join(strings.FieldsFunc(value, isMark), ""))
+}
+
+// check refuses what could break a header, a page or a comparison.
+func check(property, value string, limit int) error {
 	invalid := func(why string) error {
 		return &Error{CodeAttributeInvalid, property + " " + why}
 	}
@@ -170,7 +267,7 @@ func check(property, value string, limit int, exact bool) error {
 		return invalid("is not UTF-8")
 	case strings.ContainsFunc(value, deceptive):
 		return invalid("has control characters")
-	case exact && strings.TrimSpace(value) != value:
+	case strings.TrimSpace(value) != value:
 		return invalid("begins or ends with a space")
 	}
 	return nil
