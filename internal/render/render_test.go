@@ -154,6 +154,34 @@ func TestSPMetadataIsReadByAnother(t *testing.T) {
 	}
 }
 
+// A tenant that says what identifies its users gets that and nothing else.
+func TestAMappedUserIDIsRequired(t *testing.T) {
+	for _, test := range []struct {
+		spec     *v1alpha1.AttributeMapping
+		required bool
+	}{
+		{nil, false}, {&v1alpha1.AttributeMapping{Email: "mail"}, false}, {&v1alpha1.AttributeMapping{UserID: "employeeNumber"}, true},
+	} {
+		tenant := acme()
+		tenant.Spec.AttributeMapping = test.spec
+		files, err := render.Files(tenant, base(t), accepted(t), certificate(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		mapping := c.AttributeMapping
+		if mapping.UserIDRequired != test.required || (len(mapping.UserIDWithoutNameID) == 0) != test.required {
+			t.Errorf("%+v: required %v, without a NameID %v", test.spec, mapping.UserIDRequired, mapping.UserIDWithoutNameID)
+		}
+		if test.required && !slices.Equal(mapping.UserID, []string{"employeeNumber"}) {
+			t.Errorf("userID is %v", mapping.UserID)
+		}
+	}
+}
+
 func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
 	yes, no := true, false
 	for _, test := range []struct {

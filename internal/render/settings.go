@@ -78,11 +78,19 @@ const entraClaims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
 // Keycloak).
 func defaultMapping() tenantconfig.AttributeMapping {
 	return tenantconfig.AttributeMapping{
-		UserID:      []string{"http://schemas.microsoft.com/identity/claims/objectidentifier"},
-		Email:       []string{entraClaims + "emailaddress", "urn:oid:0.9.2342.19200300.100.1.3", "email", "mail", "emailaddress", "Email"},
+		UserID: []string{"http://schemas.microsoft.com/identity/claims/objectidentifier"},
+		UserIDWithoutNameID: []string{
+			"urn:oasis:names:tc:SAML:attribute:subject-id",
+			"urn:oasis:names:tc:SAML:attribute:pairwise-id",
+			"urn:oid:1.3.6.1.4.1.5923.1.1.1.13", // eduPersonUniqueId
+			"urn:oid:1.3.6.1.4.1.5923.1.1.1.6",  // eduPersonPrincipalName
+			"urn:oid:0.9.2342.19200300.100.1.1", // uid
+			"uid",
+		},
+		Email:       []string{entraClaims + "emailaddress", "urn:oid:0.9.2342.19200300.100.1.3", "urn:oid:1.2.840.113549.1.9.1", "email", "mail", "emailaddress", "Email"},
 		GivenName:   []string{entraClaims + "givenname", "urn:oid:2.5.4.42", "givenName", "firstName", "first_name", "FirstName"},
 		Surname:     []string{entraClaims + "surname", "urn:oid:2.5.4.4", "sn", "surname", "lastName", "last_name", "LastName"},
-		DisplayName: []string{"http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "displayName", "cn", "name", entraClaims + "name"},
+		DisplayName: []string{"http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "displayName", "urn:oid:2.5.4.3", "cn", "name", entraClaims + "name"},
 		Groups: []string{
 			"Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "http://schemas.xmlsoap.org/claims/Group",
 			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "groups", "Groups", "memberOf",
@@ -94,6 +102,11 @@ func attributeMapping(spec *v1alpha1.AttributeMapping) tenantconfig.AttributeMap
 	mapping := defaultMapping()
 	if spec == nil {
 		return mapping
+	}
+	if spec.UserID != "" {
+		// The tenant has decided what identifies its users: nothing else may.
+		mapping.UserIDRequired = true
+		mapping.UserIDWithoutNameID = nil
 	}
 	for _, field := range []struct {
 		wanted string
