@@ -99,6 +99,7 @@ func fetched(fetcher *idpmetadata.Fetcher) source {
 		if err != nil {
 			return nil, err
 		}
+		defer result.Close()
 		return idpmetadata.Accept(result.Document, r)
 	}
 }
