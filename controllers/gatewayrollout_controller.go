@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,10 +28,15 @@ import (
 // ours, and nothing else of it: the Deployment belongs to the user.
 const rolloutFieldOwner = FieldOwner + "-rollout"
 
-// annotationRolloutResourceVersion is the newest resourceVersion among the
-// configurations that the last rollout started from. It is on the Deployment
-// itself, where it survives a restart of the operator.
-const annotationRolloutResourceVersion = "sso.cequence.cloud/rollout-resource-version"
+// The state of rollouts is on the Deployment itself, where it survives a
+// restart of the operator.
+const (
+	// annotationRolloutResourceVersion is the newest resourceVersion among the
+	// configurations that the last rollout started from.
+	annotationRolloutResourceVersion = "sso.cequence.cloud/rollout-resource-version"
+	// annotationRolloutStartedAt is when it was started.
+	annotationRolloutStartedAt = "sso.cequence.cloud/rollout-started-at"
+)
 
 // GatewayRolloutReconciler starts the gateway's pods anew when the set of
 // configurations that they serve has changed.
@@ -39,6 +45,9 @@ type GatewayRolloutReconciler struct {
 	Recorder events.EventRecorder
 	// Gateway is the Deployment.
 	Gateway types.NamespacedName
+	// Interval is the least time between the starts of two rollouts.
+	Interval time.Duration
+	Now      func() time.Time
 }
 
 // +kubebuilder:rbac:groups=apps,namespace=system,resources=deployments,verbs=get;list;watch;patch
@@ -50,22 +59,28 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	secrets := &corev1.SecretList{}
-	if err := r.Client.List(ctx, secrets, client.InNamespace(r.Gateway.Namespace),
+	// Thousands of Secrets are only looked at, so they are not copied.
+	if err := r.Client.List(ctx, secrets, client.InNamespace(r.Gateway.Namespace), client.UnsafeDisableDeepCopy,
 		client.MatchingLabels{tenantconfig.LabelConfig: tenantconfig.LabelTrue}); err != nil {
 		return ctrl.Result{}, fmt.Errorf("list configurations: %w", err)
 	}
 	hashes := make(map[string]string, len(secrets.Items))
 	var newest uint64
-	for _, s := range secrets.Items {
+	for i := range secrets.Items {
+		s := &secrets.Items[i]
 		newest = max(newest, versionNumber(s.ResourceVersion))
 		hashes[s.Name] = s.Annotations[tenantconfig.AnnotationConfigHash]
 	}
 	fleet := rollout.FleetHash(hashes)
-	if !rollout.MustStart(observed(deployment), fleet) {
-		return ctrl.Result{}, nil
+	start, wait := rollout.Decide(observed(deployment), fleet, r.Now(), r.Interval)
+	if !start {
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	roll := applyappsv1.Deployment(deployment.Name, deployment.Namespace).
-		WithAnnotations(map[string]string{annotationRolloutResourceVersion: strconv.FormatUint(newest, 10)}).
+		WithAnnotations(map[string]string{
+			annotationRolloutResourceVersion: strconv.FormatUint(newest, 10),
+			annotationRolloutStartedAt:       r.Now().UTC().Format(time.RFC3339),
+		}).
 		WithSpec(applyappsv1.DeploymentSpec().WithTemplate(applycorev1.PodTemplateSpec().
 			WithAnnotations(map[string]string{tenantconfig.AnnotationConfigHash: fleet})))
 	if err := r.Client.Apply(ctx, roll, client.FieldOwner(rolloutFieldOwner), client.ForceOwnership); err != nil {

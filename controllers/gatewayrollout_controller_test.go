@@ -47,6 +47,15 @@ func (f *fixture) report(available int32, deadlineExceeded bool) {
 	require.NoError(f.t, f.Status().Patch(f.t.Context(), d, client.MergeFrom(before)))
 }
 
+// reportScaledDown does the same for a Deployment without replicas.
+func (f *fixture) reportScaledDown() {
+	f.t.Helper()
+	d := f.deployment()
+	before := d.DeepCopy()
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation}
+	require.NoError(f.t, f.Status().Patch(f.t.Context(), d, client.MergeFrom(before)))
+}
+
 func (f *fixture) deployment() *appsv1.Deployment {
 	f.t.Helper()
 	d := &appsv1.Deployment{}
@@ -103,7 +112,7 @@ func TestGatewayIsRolledWhenTheFleetChanges(t *testing.T) {
 	f.untilReady("globex")
 	f.untilReady("initech")
 
-	// The Deployment stays the user's: we own two annotations.
+	// The Deployment stays the user's: we own three annotations.
 	var owned []string
 	for _, m := range f.deployment().ManagedFields {
 		if m.Manager == "saml-operator-rollout" {
@@ -112,7 +121,9 @@ func TestGatewayIsRolledWhenTheFleetChanges(t *testing.T) {
 	}
 	require.Len(t, owned, 1)
 	require.JSONEq(t, `{
-		"f:metadata": {"f:annotations": {"f:sso.cequence.cloud/rollout-resource-version": {}}},
+		"f:metadata": {"f:annotations": {
+			"f:sso.cequence.cloud/rollout-resource-version": {}, "f:sso.cequence.cloud/rollout-started-at": {}
+		}},
 		"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:sso.cequence.cloud/config-hash": {}}}}}
 	}`, owned[0])
 

@@ -38,8 +38,10 @@ type Options struct {
 	RefreshInterval time.Duration
 	// Gateway is the name of the Deployment that serves the tenants; empty
 	// when the operator does not roll one.
-	Gateway        string
-	LeaderElection bool
+	Gateway string
+	// RolloutInterval is the least time between the starts of two rollouts.
+	RolloutInterval time.Duration
+	LeaderElection  bool
 	// HealthAddress and MetricsAddress are listened on; "0" for none.
 	HealthAddress, MetricsAddress string
 }
@@ -63,7 +65,7 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 		LeaderElectionNamespace: o.Namespace,
 		// The process ends with the manager, so the next leader need not wait.
 		LeaderElectionReleaseOnCancel: true,
-		// Operators of several namespaces may share a process.
+		// Tests run several managers in one process.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	if err != nil {
@@ -79,7 +81,8 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	if o.Gateway != "" {
 		if err := (&GatewayRolloutReconciler{
 			Client: mgr.GetClient(), Recorder: recorder,
-			Gateway: types.NamespacedName{Namespace: o.Namespace, Name: o.Gateway},
+			Gateway:  types.NamespacedName{Namespace: o.Namespace, Name: o.Gateway},
+			Interval: o.RolloutInterval, Now: time.Now,
 		}).SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("set up the rollout controller: %w", err)
 		}

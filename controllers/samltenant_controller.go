@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/conditions"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
 	"cequence.cloud/saml-operator/internal/render"
 )
@@ -38,7 +39,11 @@ const customerNameIndex = "spec.customerName"
 
 // concurrency is how many tenants are worked on at once. Most of the time of
 // one is waiting for its identity provider.
-const concurrency = 16
+const concurrency = 64
+
+// hopeless is after how many failures in a row a tenant that could never sign
+// in has to wait behind the others.
+const hopeless = 3
 
 // Fetcher downloads metadata; *idpmetadata.Fetcher is the real one.
 type Fetcher interface {
@@ -120,8 +125,11 @@ func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome
 	case stalled:
 		return ctrl.Result{RequeueAfter: stalledRecheck, Priority: ptr.To(handler.LowPriority)}, nil
 	}
-	result := ctrl.Result{RequeueAfter: max(time.Second, s.tenant.Status.NextRefreshTime.Sub(s.now))}
-	if s.idp != nil {
+	result := ctrl.Result{RequeueAfter: busyRetry}
+	if !s.postponed {
+		result.RequeueAfter = max(time.Second, s.tenant.Status.NextRefreshTime.Sub(s.now))
+	}
+	if s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless {
 		result.Priority = ptr.To(handler.LowPriority)
 	}
 	return result, nil
@@ -139,7 +147,7 @@ func (r *SAMLTenantReconciler) patchStatus(ctx context.Context, s *scope) error 
 		return client.IgnoreNotFound(fmt.Errorf("patch status: %w", err))
 	}
 	for _, e := range s.takeEvents() {
-		r.Recorder.Eventf(s.tenant, nil, e.kind, e.reason, e.action, "%s", e.note)
+		r.Recorder.Eventf(s.tenant, nil, e.kind, e.reason, e.action, "%s", conditions.Cut(e.note))
 	}
 	s.before = written.DeepCopy()
 	s.tenant = written
@@ -159,7 +167,6 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 		Owns(&corev1.Secret{}).
 		Watches(&v1alpha1.SAMLTenant{}, handler.EnqueueRequestsFromMapFunc(r.sameCustomerName),
 			builder.WithPredicates(predicate.Funcs{
-				CreateFunc: func(event.CreateEvent) bool { return false },
 				UpdateFunc: func(event.UpdateEvent) bool { return false },
 			})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
@@ -182,7 +189,7 @@ func reconcileRequested() predicate.Predicate {
 	}
 }
 
-// sameCustomerName finds those that may take over a name that became free.
+// sameCustomerName finds those whose claim to the name may have changed.
 func (r *SAMLTenantReconciler) sameCustomerName(ctx context.Context, o client.Object) []reconcile.Request {
 	tenant := o.(*v1alpha1.SAMLTenant)
 	return r.requests(ctx, tenant.Namespace, func(t *v1alpha1.SAMLTenant) bool { return t.UID != tenant.UID },
@@ -202,7 +209,7 @@ func (r *SAMLTenantReconciler) notSynced(ctx context.Context, o client.Object) [
 
 func (r *SAMLTenantReconciler) requests(ctx context.Context, namespace string, want func(*v1alpha1.SAMLTenant) bool, options ...client.ListOption) []reconcile.Request {
 	list := &v1alpha1.SAMLTenantList{}
-	if err := r.Client.List(ctx, list, append(options, client.InNamespace(namespace), client.DisableReadYourWritesConsistency)...); err != nil {
+	if err := r.Client.List(ctx, list, append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)...); err != nil {
 		log.FromContext(ctx).Error(err, "cannot list tenants")
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,26 +46,54 @@ func (r *SAMLTenantReconciler) claim(ctx context.Context, s *scope) outcome {
 		}
 	}
 	if holder != s.tenant {
+		if end := r.withdraw(ctx, s); end.kind != proceed {
+			return end
+		}
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonCustomerNameConflict,
 			fmt.Sprintf("customerName %q belongs to the older SAMLTenant %q; delete one of the two, or create this one anew with another customerName", s.tenant.Spec.CustomerName, holder.Name), nil)
 	}
 	return outcome{}
 }
 
+// older tells whether a has the better claim than b: by age, and of two that
+// were created in the same second the one that is configured already.
 func older(a, b *v1alpha1.SAMLTenant) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
 	}
+	if configured := a.Status.SecretRef != nil; configured != (b.Status.SecretRef != nil) {
+		return configured
+	}
 	return a.Name < b.Name
+}
+
+// withdraw takes from the gateway what was rendered for a tenant that has lost
+// its claim to the host.
+func (r *SAMLTenantReconciler) withdraw(ctx context.Context, s *scope) outcome {
+	name := tenantconfig.ConfigSecretName(s.tenant.Name)
+	secret, err := r.secret(ctx, s.tenant, name)
+	if err != nil {
+		return s.unreadable(name, err)
+	}
+	if secret == nil || !metav1.IsControlledBy(secret, s.tenant) || secret.Labels[tenantconfig.LabelConfig] == "" {
+		return outcome{}
+	}
+	empty := desiredSecret(s.tenant, name, nil, nil).WithType(corev1.SecretTypeOpaque)
+	if err := r.Client.Apply(ctx, empty, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+		return s.unwritable(name, err)
+	}
+	status := &s.tenant.Status
+	status.SecretRef, status.ConfigHash, status.ConfigResourceVersion = nil, "", ""
+	return outcome{}
 }
 
 // load reads the last-known-good back from the Secret: what was accepted
 // before serves until something better is.
 func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
-	secret, err := r.secret(ctx, s.tenant, tenantconfig.ConfigSecretName(s.tenant.Name))
+	name := tenantconfig.ConfigSecretName(s.tenant.Name)
+	secret, err := r.secret(ctx, s.tenant, name)
 	if err != nil {
-		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
-			"the Secret with the configuration cannot be read; the operator tries again", err)
+		return s.unreadable(name, err)
 	}
 	s.configSecret = secret
 	if secret == nil || !metav1.IsControlledBy(secret, s.tenant) {
@@ -75,8 +104,9 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 		// Edited by hand: the next fetch repairs it.
 		return outcome{}
 	}
-	// The status vouches for it; or the Secret's own hash does, when the
-	// operator was stopped between writing the one and the other.
+	// The status vouches for it. When the operator was stopped between writing
+	// the Secret and the status, only the Secret's own hash does, which whoever
+	// edits Secrets can forge: good enough to go on with, not to leave at that.
 	recorded := s.tenant.Status.IDP
 	switch {
 	case recorded != nil && recorded.Digest == idp.Digest():
@@ -87,8 +117,9 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 			idp.CacheDuration = recorded.CacheDuration.Duration
 		}
 		s.idp = idp
-	case tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
-		s.idp = idp
+	case (recorded == nil || recorded.EntityID == idp.EntityID) &&
+		tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
+		s.idp, s.unproven = idp, true
 	}
 	return outcome{}
 }
@@ -100,12 +131,17 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 		return outcome{}
 	}
 	status := &s.tenant.Status
-	status.LastHandledReconcileAt = s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
 	request := idpmetadata.Request{URL: s.tenant.Spec.MetadataURL, CABundle: []byte(s.tenant.Spec.MetadataCA)}
 	if s.mayBeUnmodified() {
 		request.ETag, request.LastModified = status.IDP.ETag, status.IDP.LastModified
 	}
 	result, err := r.Fetcher.Fetch(ctx, request)
+	if errors.Is(err, idpmetadata.ErrHostBusy) {
+		// Other tenants of this host are being fetched; a worker must not wait.
+		s.postponed = true
+		return outcome{}
+	}
+	status.LastHandledReconcileAt = s.requestedAt()
 	if err != nil {
 		s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionFalse, reasonOr(err, v1alpha1.ReasonConnectFailed), err.Error())
 		s.failedRefresh(r.interval(s))
@@ -126,6 +162,7 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 // replaces one that was accepted.
 func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 	if s.fetched != nil {
+		defer s.fetched.Close()
 		idp, err := idpmetadata.Accept(s.fetched.Document, idpmetadata.Requirements{
 			EntityID: s.tenant.Spec.IDPEntityID, PreviousEntityID: s.pinnedEntityID(), Now: s.now,
 		})
@@ -139,7 +176,15 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 	}
 	if s.idp == nil {
 		// The conditions say why; the next fetch is scheduled.
+		if s.configSecret == nil && s.tenant.Status.SecretRef != nil {
+			s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed,
+				"the Secret with the configuration is gone and is written again when the identity provider's metadata can be fetched")
+		}
 		return outcome{kind: wait}
+	}
+	if !s.idp.ValidUntil.IsZero() && !s.now.Before(s.idp.ValidUntil) {
+		s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonExpired,
+			"the metadata in use says that it is valid no longer, and the identity provider has published no other; ask its administrator")
 	}
 	s.describeCertificates()
 	return outcome{}
@@ -150,10 +195,10 @@ func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
 	name := tenantconfig.KeySecretName(s.tenant.Name)
 	secret, err := r.secret(ctx, s.tenant, name)
 	if err != nil {
-		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the Secret with the SP key cannot be read; the operator tries again", err)
+		return s.unreadable(name, err)
 	}
 	if secret != nil && !metav1.IsControlledBy(secret, s.tenant) {
-		return s.nameConflict(name)
+		return s.nameConflict(secret)
 	}
 	var files tenantconfig.Files
 	if secret != nil {
@@ -167,7 +212,7 @@ func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
 			fmt.Sprintf("the Secret %q holds no usable key pair; restore tls.key and tls.crt, or delete the Secret to get a new pair and give the new SP metadata to the identity provider", name), err)
 	}
 	pair := tenantconfig.Files{tenantconfig.FileKey: files[tenantconfig.FileKey], tenantconfig.FileCertificate: files[tenantconfig.FileCertificate]}
-	desired := desiredSecret(s.tenant, name, tenantconfig.LabelKey, pair).WithType(corev1.SecretTypeTLS)
+	desired := desiredSecret(s.tenant, name, map[string]string{tenantconfig.LabelKey: tenantconfig.LabelTrue}, pair).WithType(corev1.SecretTypeTLS)
 	_, end := r.applySecret(ctx, s, secret, desired)
 	return end
 }
@@ -194,10 +239,10 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	name := tenantconfig.ConfigSecretName(s.tenant.Name)
 	if s.configSecret != nil && !metav1.IsControlledBy(s.configSecret, s.tenant) {
-		return s.nameConflict(name)
+		return s.nameConflict(s.configSecret)
 	}
 	hash := s.files.Hash()
-	desired := desiredSecret(s.tenant, name, tenantconfig.LabelConfig, s.files).
+	desired := desiredSecret(s.tenant, name, map[string]string{tenantconfig.LabelConfig: tenantconfig.LabelTrue}, s.files).
 		WithType(corev1.SecretTypeOpaque).
 		WithAnnotations(map[string]string{tenantconfig.AnnotationConfigHash: hash})
 	resourceVersion, end := r.applySecret(ctx, s, s.configSecret, desired)
@@ -234,6 +279,11 @@ func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
 	}
 	d := observed(deployment)
 	included := d.Includes(versionNumber(status.ConfigResourceVersion))
+	if d.State() == rollout.ScaledDown {
+		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
+			fmt.Sprintf("the Deployment %q is scaled to zero, so nobody can sign in; scale it up", r.Gateway))
+		return outcome{}
+	}
 	// Once its pods started from a configuration they have it, whatever
 	// rollouts follow for other tenants.
 	synced := meta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced) &&
@@ -276,9 +326,10 @@ func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAML
 	return nil, nil
 }
 
-func desiredSecret(tenant *v1alpha1.SAMLTenant, name, label string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
+func desiredSecret(tenant *v1alpha1.SAMLTenant, name string, labels map[string]string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
 	return applycorev1.Secret(name, tenant.Namespace).
-		WithLabels(map[string]string{label: tenantconfig.LabelTrue, tenantconfig.LabelTenant: tenant.Name}).
+		WithLabels(labels).
+		WithLabels(map[string]string{tenantconfig.LabelTenant: tenant.Name}).
 		WithOwnerReferences(applymetav1.OwnerReference().
 			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("SAMLTenant").
 			WithName(tenant.Name).WithUID(tenant.UID).WithController(true)).
@@ -299,8 +350,7 @@ func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *
 	}
 	// Apply fills desired with the answer.
 	if err := r.Client.Apply(ctx, desired, options...); err != nil {
-		return "", s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
-			fmt.Sprintf("the Secret %q cannot be written; the operator tries again", *desired.Name), err)
+		return "", s.unwritable(*desired.Name, err)
 	}
 	return ptr.Deref(desired.ResourceVersion, ""), outcome{}
 }
@@ -336,6 +386,9 @@ func observed(d *appsv1.Deployment) rollout.Deployment {
 		FleetHash:       d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
 		ResourceVersion: versionNumber(d.Annotations[annotationRolloutResourceVersion]),
 	}
+	if t, err := time.Parse(time.RFC3339, d.Annotations[annotationRolloutStartedAt]); err == nil {
+		o.StartedAt = t
+	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
 			o.ProgressDeadlineExceeded = true
@@ -354,11 +407,20 @@ func reasonOr(err error, fallback string) string {
 
 // certificateChange says in words which certificates came and went.
 func certificateChange(before, after []*x509.Certificate) string {
+	const named = 4
 	missing := func(from, in []*x509.Certificate) (n []string) {
+		more := 0
 		for _, c := range from {
-			if !slices.ContainsFunc(in, c.Equal) {
+			switch {
+			case slices.ContainsFunc(in, c.Equal):
+			case len(n) < named:
 				n = append(n, idpmetadata.Fingerprint(c)[:16]+"…")
+			default:
+				more++
 			}
+		}
+		if more > 0 {
+			n = append(n, fmt.Sprintf("%d more", more))
 		}
 		return n
 	}

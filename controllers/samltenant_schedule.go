@@ -19,8 +19,11 @@ const (
 	// stalledRecheck looks again at what no watch reports, such as a foreign
 	// Secret that went away.
 	stalledRecheck = 5 * time.Minute
-	// jitter spreads the refreshes of tenants that were created together.
-	jitter = 0.1
+	// busyRetry is for a fetch that waits for others of its host.
+	busyRetry = time.Second
+	// jitter spreads the refreshes of tenants that were created together, only
+	// to the early side: what must be refreshed by a time is.
+	jitter = 0.2
 )
 
 func (s *scope) succeededRefresh(interval time.Duration) {
@@ -48,8 +51,10 @@ func refreshInterval(interval time.Duration, idp *idpmetadata.Descriptor, now ti
 		interval = min(interval, idp.ValidUntil.Sub(now))
 	}
 	for _, c := range idp.SigningCertificates {
-		if left := c.NotAfter.Sub(now); left > 0 {
-			interval = min(interval, left)
+		for _, turn := range []time.Time{c.NotBefore, c.NotAfter} {
+			if left := turn.Sub(now); left > 0 {
+				interval = min(interval, left)
+			}
 		}
 	}
 	return max(interval, minRefresh)
@@ -67,7 +72,7 @@ func backoff(failures int, serving bool, interval time.Duration) time.Duration {
 	return min(d, limit)
 }
 
-// spread moves d by up to a tenth to either side.
+// spread shortens d by up to a fifth.
 func spread(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (1 + jitter*(2*rand.Float64()-1))) //nolint:gosec // spreading load needs no secret randomness
+	return time.Duration(float64(d) * (1 - jitter*rand.Float64())) //nolint:gosec // spreading load needs no secret randomness
 }

@@ -3,11 +3,13 @@ package controllers
 import (
 	"cmp"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -55,6 +57,10 @@ type scope struct {
 	configSecret *corev1.Secret
 	// idp is the accepted metadata: the last-known-good, or what replaced it.
 	idp *idpmetadata.Descriptor
+	// unproven: only the Secret itself vouches for idp.
+	unproven bool
+	// postponed: a fetch is due but could not be made yet.
+	postponed bool
 	// fetched is a new document, nil when none was fetched.
 	fetched       *idpmetadata.Result
 	spCertificate *x509.Certificate
@@ -90,15 +96,47 @@ func (s *scope) fail(k kind, condition, reason, message string, err error) outco
 	return outcome{kind: k, reason: reason, err: err}
 }
 
-func (s *scope) nameConflict(name string) outcome {
+// unreadable and unwritable tell of a Secret that the API server did not give
+// or take, and why in its own word.
+func (s *scope) unreadable(name string, err error) outcome {
+	return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+		fmt.Sprintf("the Secret %q cannot be read%s; the operator tries again", name, because(err)), err)
+}
+
+func (s *scope) unwritable(name string, err error) outcome {
+	return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+		fmt.Sprintf("the Secret %q cannot be written%s; the operator tries again", name, because(err)), err)
+}
+
+func because(err error) string {
+	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
+		return " (" + string(reason) + ")"
+	}
+	return ""
+}
+
+// nameConflict tells of a Secret that is not ours. One of a deleted tenant of
+// the same name is about to go.
+func (s *scope) nameConflict(secret *corev1.Secret) outcome {
+	name := secret.Name
+	if owner := metav1.GetControllerOf(secret); owner != nil && owner.Kind == "SAMLTenant" && owner.Name == s.tenant.Name {
+		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed,
+			fmt.Sprintf("the Secret %q of the deleted tenant of this name is still being removed", name), errors.New("old Secret is still there"))
+	}
 	return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonNameConflict,
 		fmt.Sprintf("the Secret %q is not this tenant's and is left alone; rename or delete it, or create this tenant under another metadata.name", name), nil)
 }
 
-// requested tells whether somebody asked for a fetch by the annotation.
-func (s *scope) requested() bool {
-	return s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt] != s.tenant.Status.LastHandledReconcileAt
+// requestedAt is the value of the annotation that asks for a fetch, as far as
+// the status can echo it.
+func (s *scope) requestedAt() string {
+	const limit = 253
+	at := s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
+	return at[:min(len(at), limit)]
 }
+
+// requested tells whether somebody asked for a fetch by the annotation.
+func (s *scope) requested() bool { return s.requestedAt() != s.tenant.Status.LastHandledReconcileAt }
 
 // edited tells whether the spec changed since it was last worked on.
 func (s *scope) edited() bool { return s.tenant.Generation != s.tenant.Status.ObservedGeneration }
@@ -106,9 +144,16 @@ func (s *scope) edited() bool { return s.tenant.Generation != s.tenant.Status.Ob
 // fetchDue tells whether it is time to ask the IdP. What it depends on is in
 // the status, so that a restart of the operator makes no fetch due.
 func (s *scope) fetchDue() bool {
-	next := s.tenant.Status.NextRefreshTime
-	lost := s.idp == nil && s.tenant.Status.ConsecutiveFailures == 0
-	return next == nil || !s.now.Before(next.Time) || s.requested() || s.edited() || lost
+	status := s.tenant.Status
+	next := status.NextRefreshTime
+	if next == nil || !s.now.Before(next.Time) || s.requested() || s.edited() || s.unproven {
+		return true
+	}
+	if s.idp == nil && next.Sub(s.now) > maxRetry {
+		// The Secret was lost while the next fetch was far away.
+		return true
+	}
+	return !s.servesSpec() && status.ConsecutiveFailures == 0
 }
 
 // mayBeUnmodified tells whether "not modified" would be an answer to the
@@ -117,7 +162,8 @@ func (s *scope) fetchDue() bool {
 func (s *scope) mayBeUnmodified() bool {
 	status := s.tenant.Status
 	return s.idp != nil && status.IDP != nil && status.IDP.MetadataURL == s.tenant.Spec.MetadataURL &&
-		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0
+		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0 &&
+		(s.idp.ValidUntil.IsZero() || s.now.Before(s.idp.ValidUntil))
 }
 
 // pinnedEntityID is the entity ID of the last-known-good, "" before the first.
@@ -140,9 +186,10 @@ func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
 			"the identity provider's metadata changed: " + certificateChange(s.idp.SigningCertificates, idp.SigningCertificates)})
 	}
 	if s.idp == nil || s.idp.Digest() != digest {
-		for _, dropped := range idp.DroppedCertificates {
+		if n := len(idp.DroppedCertificates); n > 0 {
+			first := idp.DroppedCertificates[0]
 			s.notes = append(s.notes, note{corev1.EventTypeWarning, v1alpha1.EventCertificateDropped, "Accept",
-				fmt.Sprintf("a signing certificate of the identity provider is not used, because %s; the others are (subject %q)", dropped.Reason, dropped.Subject)})
+				fmt.Sprintf("%d of the identity provider's signing certificates are not used; the first, with the subject %q and the SHA-256 fingerprint %q, because %s", n, first.Subject, first.FingerprintSHA256, first.Reason)})
 		}
 	}
 	s.idp = idp
@@ -168,14 +215,18 @@ func (s *scope) describeCertificates() {
 	})
 	status.Certificates = nil
 	status.EarliestNotAfter = nil
-	var last time.Time
+	var (
+		last    time.Time
+		current bool
+	)
 	for _, c := range certificates {
 		status.Certificates = append(status.Certificates, v1alpha1.CertificateStatus{
-			FingerprintSHA256: idpmetadata.Fingerprint(c), Subject: c.Subject.String(),
+			FingerprintSHA256: idpmetadata.Fingerprint(c), Subject: idpmetadata.Subject(c),
 			NotBefore: metav1.Time{Time: c.NotBefore}, NotAfter: metav1.Time{Time: c.NotAfter},
 		})
 		if c.NotAfter.After(s.now) {
 			last = c.NotAfter
+			current = current || !c.NotBefore.After(s.now)
 			if status.EarliestNotAfter == nil {
 				status.EarliestNotAfter = &metav1.Time{Time: c.NotAfter}
 			}
@@ -185,6 +236,9 @@ func (s *scope) describeCertificates() {
 	case last.IsZero():
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonAllExpired,
 			"all signing certificates of the identity provider have expired, so no sign-in can be verified; the customer's administrator must activate a new one")
+	case !current:
+		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonNotYetValid,
+			"no signing certificate of the identity provider is valid yet, so no sign-in can be verified; the customer's administrator must activate one that is")
 	case last.Before(s.now.Add(expiringSoon)):
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon,
 			"the last valid signing certificate of the identity provider expires within 30 days; ask the customer's administrator to add a new one")
@@ -198,7 +252,10 @@ func (s *scope) describeCertificates() {
 // no phase sets them.
 func (s *scope) summarise(end outcome) {
 	status := &s.tenant.Status
-	status.ObservedGeneration = s.tenant.Generation
+	if end.kind != retry && !s.postponed {
+		// Otherwise the spec may not have been looked at.
+		status.ObservedGeneration = s.tenant.Generation
+	}
 	for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		meta.RemoveStatusCondition(&status.Conditions, c)
 	}
@@ -233,6 +290,10 @@ func (s *scope) blocking() *metav1.Condition {
 				return c
 			}
 		}
+		return &metav1.Condition{Reason: v1alpha1.ReasonProgressing, Message: "the identity provider's metadata is about to be fetched"}
+	}
+	if c := isFalse(v1alpha1.ConditionMetadataAccepted); c != nil && c.Reason == v1alpha1.ReasonExpired && !s.idp.ValidUntil.IsZero() && !s.now.Before(s.idp.ValidUntil) {
+		return c
 	}
 	if c := isFalse(v1alpha1.ConditionCertificatesValid); c != nil {
 		return c

@@ -216,6 +216,16 @@ func (f *fixture) untilCondition(name, kind string, status metav1.ConditionStatu
 	})
 }
 
+// untilMessage waits for a condition with that text, whatever generation the
+// status has observed.
+func (f *fixture) untilMessage(name, text string) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool {
+		got := &v1alpha1.SAMLTenant{}
+		return f.Get(f.t.Context(), client.ObjectKey{Name: name}, got) == nil && strings.Contains(describe(got), text)
+	}, patience, tick, "no condition of %s says %q", name, text)
+}
+
 func (f *fixture) secret(name string) *corev1.Secret {
 	f.t.Helper()
 	secret := &corev1.Secret{}

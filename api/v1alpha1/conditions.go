@@ -65,6 +65,7 @@ const (
 	ReasonValid        = "Valid"
 	ReasonExpiringSoon = "ExpiringSoon"
 	ReasonAllExpired   = "AllExpired"
+	ReasonNotYetValid  = "NotYetValid"
 )
 
 // Reasons of ConfigRendered.

@@ -301,6 +301,3 @@ type SAMLTenantList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []SAMLTenant `json:"items"`
 }
-
-// GetConditions returns the tenant's conditions.
-func (t *SAMLTenant) GetConditions() []metav1.Condition { return t.Status.Conditions }

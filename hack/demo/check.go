@@ -106,10 +106,50 @@ func (d *demo) refresh(ctx context.Context, tenant string) error {
 	if _, err := d.kubectl(ctx, "wait", "samltenant", tenant, "--for=jsonpath={.status.lastHandledReconcileAt}="+at, "--timeout=30s"); err != nil {
 		return err
 	}
+	hash, err := d.kubectl(ctx, "get", "samltenant", tenant, "--output=jsonpath={.status.configHash}")
+	if err != nil {
+		return err
+	}
+	if err := d.served(ctx, tenant, hash); err != nil {
+		return err
+	}
 	events, err := d.kubectl(ctx, "get", "events", "--field-selector=involvedObject.name="+tenant+",reason=MetadataChanged", "--output=jsonpath={.items[*].message}")
 	if err != nil {
 		return err
 	}
 	fmt.Println("  operator: " + events)
 	return nil
+}
+
+// served waits until the gateway serves the tenant's configuration of that
+// hash.
+func (d *demo) served(ctx context.Context, tenant, hash string) error {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.internal+"/tenants", nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		var list []struct{ Tenant, ConfigHash string }
+		err = json.NewDecoder(response.Body).Decode(&list)
+		_ = response.Body.Close()
+		if err != nil {
+			return fmt.Errorf("list the gateway's tenants: %w", err)
+		}
+		for _, t := range list {
+			if t.Tenant == tenant && t.ConfigHash == hash {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway does not serve the configuration %s of %s: %w", hash, tenant, ctx.Err())
+		case <-ticker.C:
+		}
+	}
 }

@@ -35,7 +35,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *check)
 	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	// Ctrl-C is how a person ends the demo, and no end for a check.
+	if err != nil && (*check || !errors.Is(err, context.Canceled)) {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1)
 	}
@@ -47,7 +48,8 @@ type demo struct {
 	cluster   *cluster
 	providers []provider
 	app       *application
-	gateway   string // host and port
+	gateway   string // base domain and port
+	internal  string // the gateway's internal address
 	programs  programs
 	started   time.Time
 }

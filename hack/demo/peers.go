@@ -153,21 +153,22 @@ func (d *demo) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	internal, err := freePort()
+	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(d.gateway)
+	d.internal = fmt.Sprintf("127.0.0.1:%d", port)
+	_, public, err := net.SplitHostPort(d.gateway)
 	if err != nil {
 		return err
 	}
 	if err := d.programs.start(d.directory, "bin/gateway", nil,
-		"--listen=127.0.0.1:"+port, fmt.Sprintf("--internal-listen=127.0.0.1:%d", internal),
+		"--listen=127.0.0.1:"+public, "--internal-listen="+d.internal,
 		"--tls-cert-file="+certificate, "--tls-key-file="+key, "--namespace="+namespace, "--kubeconfig="+kubeconfig,
 		"--upstream="+d.app.server.URL, "--data-dir="+filepath.Join(d.directory, "data")); err != nil {
 		return err
 	}
-	return answers(ctx, fmt.Sprintf("http://127.0.0.1:%d/readyz", internal))
+	return answers(ctx, "http://"+d.internal+"/readyz")
 }
 
 // applySamples applies config/samples as they are, but for the metadata URLs,

@@ -6,6 +6,7 @@ package conditions
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,18 +19,24 @@ const (
 	stalled     = "Stalled"
 )
 
-// maxMessage is the longest message in bytes; an error from elsewhere may be
-// longer than what the API admits.
+// maxMessage is the longest message in bytes: what the API server takes as the
+// note of an Event.
 const maxMessage = 1024
 
 // Set sets a condition; its transition time moves only when the status does.
 func Set(conditions *[]metav1.Condition, generation int64, kind string, status metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = message[:maxMessage-3] + "..."
-	}
 	meta.SetStatusCondition(conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,
+		Type: kind, Status: status, Reason: reason, Message: Cut(message), ObservedGeneration: generation,
 	})
+}
+
+// Cut shortens a text to what a condition and an Event may hold.
+func Cut(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	const dots = "…"
+	return strings.ToValidUTF8(text[:maxMessage-len(dots)], "") + dots
 }
 
 // Transitions returns the conditions of after whose status or reason differs

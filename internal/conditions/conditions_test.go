@@ -3,6 +3,7 @@ package conditions_test
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -64,8 +65,8 @@ func TestTransitionsAreChangesOfStatusOrReason(t *testing.T) {
 
 func TestSetBoundsMessages(t *testing.T) {
 	var now []metav1.Condition
-	conditions.Set(&now, 1, "Ready", metav1.ConditionFalse, "Progressing", strings.Repeat("x", 40000))
-	if n := len(now[0].Message); n > 1024 {
-		t.Errorf("message has %d bytes", n)
+	conditions.Set(&now, 1, "Ready", metav1.ConditionFalse, "Progressing", strings.Repeat("ü", 40000))
+	if got := now[0].Message; len(got) > 1024 || len(got) < 1000 || !utf8.ValidString(got) {
+		t.Errorf("message has %d bytes, valid UTF-8: %v", len(got), utf8.ValidString(got))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // FleetHash is the lower-case hex SHA-256 over the configuration hash of each
@@ -33,6 +34,8 @@ const (
 	Complete
 	// Stuck: the Deployment itself gave up (its progressDeadlineSeconds).
 	Stuck
+	// ScaledDown: no pod is wanted, so nothing is served.
+	ScaledDown
 )
 
 // Deployment has what matters here of a Deployment's spec and status.
@@ -40,8 +43,10 @@ type Deployment struct {
 	Generation, ObservedGeneration       int64
 	Wanted, Replicas, Updated, Available int32
 	ProgressDeadlineExceeded             bool
-	// FleetHash is what the last rollout started from; empty when none was.
+	// FleetHash is what the last rollout started from, StartedAt when; zero when
+	// none was.
 	FleetHash string
+	StartedAt time.Time
 	// ResourceVersion is the newest that a configuration had when the last
 	// rollout was started; zero when none was.
 	ResourceVersion uint64
@@ -52,6 +57,8 @@ func (d Deployment) State() State {
 	switch {
 	case d.ObservedGeneration < d.Generation:
 		return InProgress
+	case d.Wanted == 0:
+		return ScaledDown
 	case d.Updated == d.Wanted && d.Replicas == d.Wanted && d.Available == d.Wanted:
 		return Complete
 	case d.ProgressDeadlineExceeded:
@@ -61,10 +68,20 @@ func (d Deployment) State() State {
 	}
 }
 
-// MustStart tells whether a rollout to the fleet hash has to start now. One
-// that is under way ends first; one that is stuck may be helped by the change.
-func MustStart(d Deployment, fleetHash string) bool {
-	return d.FleetHash != fleetHash && d.State() != InProgress
+// Decide tells whether a rollout to the fleet hash has to start at now, or else
+// after which time to ask again; zero when only a change of d can make it so.
+// One that is under way ends first; one that is stuck may be helped by the
+// change. Two rollouts start at least interval apart: each interrupts or at
+// least replaces pods that serve everybody, so no tenant may cause them at will.
+func Decide(d Deployment, fleetHash string, now time.Time, interval time.Duration) (start bool, wait time.Duration) {
+	if d.FleetHash == fleetHash || d.State() == InProgress {
+		return false, 0
+	}
+	if left := d.StartedAt.Add(interval).Sub(now); !d.StartedAt.IsZero() && left > 0 {
+		// Never more than one interval, whatever clock wrote StartedAt.
+		return false, min(left, interval)
+	}
+	return true, 0
 }
 
 // Includes tells whether the last rollout started from a configuration that
