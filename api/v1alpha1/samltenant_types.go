@@ -73,8 +73,10 @@ type SAMLTenantSpec struct {
 
 // AttributeMapping maps properties of a user to names of SAML attributes.
 type AttributeMapping struct {
-	// UserID is the attribute with the user's stable identifier. Unset: the
-	// object identifier of Entra ID when it is sent, else the NameID.
+	// UserID is the attribute with the user's stable identifier; a sign-in
+	// without it is refused. Unset: the object identifier of Entra ID when it is
+	// sent, else the NameID, or when that is transient an identifier such as
+	// subject-id or eduPersonPrincipalName.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional

@@ -27,6 +27,7 @@ func runManager(ctx context.Context, args []string) error {
 		namespace = flags.String("namespace", os.Getenv("POD_NAMESPACE"), "namespace of the tenants and of the gateway")
 		gateway   = flags.String("gateway-deployment", "saml-gateway", "name of the gateway Deployment in the same namespace")
 		mode      = flags.String("gateway-rollout", rolloutRolling, "Rolling: start the gateway's pods anew when the tenants' configuration has changed; Off: never")
+		interval  = flags.Duration("gateway-rollout-interval", 2*time.Minute, "least time between the starts of two rollouts of the gateway")
 		refresh   = flags.Duration("refresh-interval", time.Hour, "time between two fetches of a tenant's metadata, from 5m to 24h, unless the tenant says otherwise")
 		elect     = flags.Bool("leader-elect", false, "run as one of several replicas of which one works")
 		health    = flags.String("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
@@ -51,6 +52,8 @@ func runManager(ctx context.Context, args []string) error {
 		return usageErrorf("--gateway-rollout is %q; write Rolling or Off", *mode)
 	case *mode == rolloutRolling && *gateway == "":
 		return usageErrorf("--gateway-deployment is empty; name the Deployment, or set --gateway-rollout=Off")
+	case *interval < 0:
+		return usageErrorf("--gateway-rollout-interval is %s; write a time such as 2m", *interval)
 	case *refresh < 5*time.Minute || *refresh > 24*time.Hour:
 		return usageErrorf("--refresh-interval is %s; write a time from 5m to 24h", *refresh)
 	}
@@ -66,7 +69,7 @@ func runManager(ctx context.Context, args []string) error {
 	// The API server's priority and fairness protects it from us.
 	cluster.QPS = -1
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
-		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
+		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway, RolloutInterval: *interval,
 		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics,
 	})
 	if err != nil {

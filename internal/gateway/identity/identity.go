@@ -1,16 +1,16 @@
 // Package identity says who somebody is, from a verified assertion and the
 // tenant's attribute mapping.
 //
-// A user's stable ID must come from one place for all users of an IdP.
+// A user's stable ID should come from one place for all users of an IdP.
 // Otherwise somebody whose NameID happens, or was made, to equal what an
 // attribute says of another would become that other. So:
 //
 //   - A tenant that names the attribute (UserIDRequired) gets that attribute
 //     or a refusal.
-//   - By default the attribute is Entra ID's object identifier. Entra ID sends
-//     it for every user, so an assertion of Entra ID's without it is refused.
-//     It is Entra ID's by its issuer or its tenantid attribute.
-//   - Other IdPs do not have that attribute, so theirs is the NameID.
+//   - By default the attribute is Entra ID's object identifier, when it is
+//     sent: Entra ID sends it for every user, unless an administrator took the
+//     claim away for all.
+//   - Otherwise it is the NameID.
 //   - A transient NameID, or none, says nothing. Only then the attributes of
 //     UserIDWithoutNameID count: identifiers that the IdP assigns, so that
 //     users do not choose them.
@@ -33,28 +33,22 @@ import (
 )
 
 // Bounds, in bytes. An identity travels in a cookie and in request headers.
-// 32 KiB are some 900 groups by GUID; how many of them an application gets in
+// 40 KiB are 1,000 groups by GUID; how many of them an application gets in
 // one header is for the server to bound.
 const (
 	maxValueBytes  = 256
 	maxGroupBytes  = 512
 	maxGroups      = 1000
-	maxGroupsTotal = 32 << 10
+	maxGroupsTotal = 40 << 10
 )
 
 const (
 	nameIDTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
-	// entraTenantID is in every assertion of Entra ID, in all of its clouds.
-	entraTenantID = "http://schemas.microsoft.com/identity/claims/tenantid"
 	// groupsLink is what Entra ID sends instead of more than 150 groups.
 	groupsLink = "http://schemas.microsoft.com/claims/groups.link"
 
 	xmlSpace = " \t\r\n" // [XML 2.3]
 )
-
-// entraIssuers begin the entity IDs of Entra ID's tenants: world-wide with the
-// US government's, and China's.
-var entraIssuers = []string{"https://sts.windows.net/", "https://sts.chinacloudapi.cn/"}
 
 // SourceNameID is the Identity.UserIDSource of a user known by the NameID.
 const SourceNameID = "NameID"
@@ -158,7 +152,7 @@ func userID(a *sp.Assertion, all attributes, mapping tenantconfig.AttributeMappi
 	switch {
 	case present:
 		return identifier(all, name)
-	case mapping.UserIDRequired || len(mapping.UserID) > 0 && fromEntra(a, all):
+	case mapping.UserIDRequired:
 		return "", "", &Error{CodeUserIDMissing, fmt.Sprintf("the assertion has no attribute %s, which identifies users: "+
 			"let the IdP send it for every user, or set attributeMapping.userID to one that it sends for every user", strings.Join(mapping.UserID, " or "))}
 	case a.NameID.Value != "" && a.NameID.Format != nameIDTransient:
@@ -181,17 +175,6 @@ func identifier(all attributes, name string) (value, source string, err error) {
 		return "", "", &Error{CodeUserIDAmbiguous, fmt.Sprintf("the attribute %q, which identifies the user, has %d values, want one that is not empty", name, len(values))}
 	}
 	return values[0], name, check("userID", values[0], maxValueBytes)
-}
-
-// fromEntra tells whether Entra ID has issued a.
-func fromEntra(a *sp.Assertion, all attributes) bool {
-	for _, issuer := range entraIssuers {
-		if strings.HasPrefix(a.Issuer, issuer) {
-			return true
-		}
-	}
-	_, has := all[entraTenantID]
-	return has
 }
 
 func groups(all attributes, names []string) ([]string, error) {

@@ -57,6 +57,7 @@ func TestFromAssertion(t *testing.T) {
 		{"no NameID, and an identifying attribute", withoutNameID(attribute("eppn", "e1")), identity.Identity{UserID: "e1", UserIDSource: "eppn"}},
 		{"a NameID that lasts comes before them", assertion(persistent, attribute("subject", "s1")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID}},
 		{"Entra ID", issuedBy("https://sts.windows.net/t/", assertion("", attribute("oid", "o1"), attribute(tenantID, "t"))), identity.Identity{UserID: "o1", UserIDSource: "oid"}},
+		{"Entra ID without the claim", issuedBy("https://sts.windows.net/t/", assertion("", attribute(tenantID, "t"))), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID}},
 		{"everything", assertion("", attribute("mail", "a@x.example", "b@x.example"), attribute("given", "Zoë"), attribute("sn", " O'Neil "),
 			attribute("cn", "Zoë \u200dO'Neil"), attribute("Group", "a", "", "b", "a"), attribute("groups", "c")),
 			identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Email: "a@x.example", GivenName: "Zoë", Surname: "O'Neil", DisplayName: "Zoë \u200dO'Neil", Groups: []string{"a", "b"}}},
@@ -115,10 +116,6 @@ func TestANameIDNeverStandsInForTheAttributeThatIdentifies(t *testing.T) {
 		{"the tenant names the attribute", assertion(persistent), required},
 		{"nor do other attributes", assertion(transient, attribute("subject", "s1")), required},
 		{"nor without a NameID", withoutNameID(attribute("subject", "s1")), required},
-		{"Entra ID by its issuer", issuedBy("https://sts.windows.net/t/", assertion(persistent)), mapping},
-		{"Entra ID in China", issuedBy("https://sts.chinacloudapi.cn/t/", assertion(persistent)), mapping},
-		{"Entra ID by its tenant ID", assertion(persistent, attribute(tenantID, "t")), mapping},
-		{"Entra ID, transient", issuedBy("https://sts.windows.net/t/", assertion(transient, attribute("eppn", "e1"))), mapping},
 	} {
 		got, err := identity.FromAssertion(test.assertion, test.mapping)
 		refusal, ok := errors.AsType[*identity.Error](err)
@@ -141,7 +138,7 @@ func TestRefusalsForWantOfAnIDNameTheSetting(t *testing.T) {
 }
 
 func TestGroupsAreBounded(t *testing.T) {
-	for _, test := range []struct{ number, bytes int }{{1001, 4}, {65, 505}} {
+	for _, test := range []struct{ number, bytes int }{{1001, 4}, {82, 505}} {
 		groups := make([]string, test.number)
 		for i := range groups {
 			groups[i] = fmt.Sprintf("%0*d", test.bytes, i)
