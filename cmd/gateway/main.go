@@ -167,7 +167,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 
-	listener, err := listen(c)
+	listener, err := listen(c, log)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	return nil
 }
 
-func listen(c config) (net.Listener, error) {
+func listen(c config, log *slog.Logger) (net.Listener, error) {
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
@@ -215,14 +215,14 @@ func listen(c config) (net.Listener, error) {
 	if c.tlsCertFile == "" {
 		return listener, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(c.tlsCertFile, c.tlsKeyFile)
+	pair, err := loadKeyPair(c.tlsCertFile, c.tlsKeyFile, time.Now, log)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err), listener.Close())
 	}
 	return tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
+		GetCertificate: pair.getCertificate,
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
 	}), nil
 }
 
