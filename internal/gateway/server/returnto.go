@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxReturnTo bounds a deep link, in bytes: it travels in a cookie.
+// maxReturnTo bounds a deep link, in bytes and escaped: it travels in a cookie.
 const maxReturnTo = 2048
 
 // home is where users go who came from nowhere in particular.
@@ -31,7 +31,10 @@ func SafeReturnTo(target string) string {
 	if !safePath(u.Path) || ownPath(u.Path) {
 		return home
 	}
-	return escapeNonASCII(target)
+	if target = escapeNonASCII(target); len(target) > maxReturnTo {
+		return home
+	}
+	return target
 }
 
 // safePath looks at the path as a server behind us might decode it.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -73,10 +74,13 @@ func newAEAD(key []byte, purpose string) (cipher.AEAD, error) {
 }
 
 func seal(aead cipher.AEAD, purpose string, to Binding, value any) (string, error) {
-	plain, err := json.Marshal(value)
-	if err != nil {
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false) // "&" would take six bytes
+	if err := encoder.Encode(value); err != nil {
 		return "", fmt.Errorf("encode cookie: %w", err)
 	}
+	plain := bytes.TrimSuffix(encoded.Bytes(), []byte("\n"))
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	_, _ = rand.Read(nonce) // never fails
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, to.associated(purpose))), nil

@@ -18,7 +18,10 @@ const (
 	// maxPending and maxPendingBytes bound what one browser has to carry.
 	maxPending      = 8
 	maxPendingBytes = 6 << 10
-	handleBytes     = 16
+	// maxPendingCookieBytes is below the 4096 bytes of name and value that
+	// browsers grant one cookie.
+	maxPendingCookieBytes = 4000
+	handleBytes           = 16
 )
 
 // Pending is a request to the IdP that this browser was sent away with.
@@ -70,13 +73,21 @@ func (c *Codec) Pending(from Binding, r *http.Request, now time.Time) (pending [
 }
 
 // Begin returns the cookies to set for a new pending request: its own, and
-// deletions of what is useless or too much, the oldest first.
+// deletions of what is useless or too much, the oldest first. A ReturnTo that
+// does not fit is given up for "/": browsers would drop the cookie, and the
+// sign-in with it.
 func (c *Codec) Begin(to Binding, r *http.Request, p Pending, now time.Time) ([]*http.Cookie, error) {
 	value, err := seal(c.request, purposeRequest, to, p)
 	if err != nil {
 		return nil, err
 	}
 	name := requestCookiePrefix + p.Handle
+	if len(name)+len(value) > maxPendingCookieBytes {
+		p.ReturnTo = "/"
+		if value, err = seal(c.request, purposeRequest, to, p); err != nil {
+			return nil, err
+		}
+	}
 	cookies := []*http.Cookie{requestCookie(name, value, int(RequestLifetime/time.Second))}
 
 	others, useless := c.Pending(to, r, now)
