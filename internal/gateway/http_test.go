@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,15 @@ func TestHeadersCannotBeSpoofed(t *testing.T) {
 		"X-Real-IP: 6.6.6.6",
 		"Remote-User: root",
 		"X-Remote-Group: root",
+		"X-Client-IP: 6.6.6.6",
+		"X-Cluster-Client-IP: 6.6.6.6",
+		"True-Client-IP: 6.6.6.6",
+		"CF-Connecting-IP: 6.6.6.6",
+		"Fastly-Client-IP: 6.6.6.6",
+		"X-Original-URL: /evil",
+		"X_Original_URI: /evil",
+		"X-Original-Host: evil.example",
+		"X-Rewrite-URL: /evil",
 		"X-Harmless: kept",
 		"Connection: close, X-Auth-Request-User, X-Auth-Request-Tenant, Cookie",
 		"Transfer-Encoding: chunked",
@@ -115,6 +125,63 @@ func TestOnlyWebSocketsAreUpgraded(t *testing.T) {
 		if got := e.Header.Get("Upgrade"); got != want || e.Header.Get("HTTP2-Settings") != "" {
 			t.Errorf("upgrade to %q reached the application as %q", protocol, got)
 		}
+	}
+}
+
+// The application makes links and looks tenants up by the host.
+func TestApplicationSeesTheTenantsOwnHost(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(globex)
+	c.ServiceProvider.SignOnURL = "https://" + host(globex) + ":8443"
+	w.write(c)
+	for tenant, want := range map[string]string{acme: host(acme), globex: host(globex) + ":8443"} {
+		p := w.person()
+		p.signIn(tenant)
+		for _, spelled := range []string{host(tenant), host(tenant) + ":9999", strings.ToUpper(host(tenant)) + ".", host(tenant) + ".:443"} {
+			r := p.request(http.MethodGet, site(tenant)+"/", nil)
+			r.Host = spelled
+			seen := func() echo { return decodeEcho(t, p.do(r.Clone(t.Context())).body) }
+			w.eventually("the configuration is served", func() bool { return seen().Host == want })
+			if e := seen(); e.Header.Get("X-Forwarded-Host") != want {
+				t.Errorf("%s: X-Forwarded-Host is %q, want %q", spelled, e.Header.Get("X-Forwarded-Host"), want)
+			}
+		}
+	}
+}
+
+// Users' identity goes to the application and nowhere else.
+func TestProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
+	w := newWorld(t, func(w *world, o *gateway.Options) {
+		// Go makes an exception for loopback addresses, but does not know this
+		// for one.
+		o.Upstream = &url.URL{Scheme: "http", Host: strings.Replace(w.app.Listener.Addr().String(), "127.0.0.1", "0.0.0.0", 1)}
+	})
+	p := w.person()
+	p.signIn(acme)
+	if a := p.get(site(acme) + "/"); a.StatusCode != http.StatusOK || decodeEcho(t, a.body).Header.Get("X-Auth-Request-User") == "" {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+	if n := proxied.Load(); n != 0 {
+		t.Errorf("%d requests went to the proxy", n)
+	}
+}
+
+func TestOnlyOwnPagesInsistOnTLS(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	const header = "Strict-Transport-Security"
+	for _, accept := range []string{"text/html", "*/*"} {
+		if got := p.get(site(acme)+"/", "Accept", accept).Header.Get(header); got != "max-age=31536000" {
+			t.Errorf("without a session, %s: %q", accept, got)
+		}
+	}
+	p.signIn(acme)
+	if got := p.get(site(acme) + "/").Header.Get(header); got != "" {
+		t.Errorf("the application's page: %q", got)
+	}
+	w.app.Close()
+	if got := p.get(site(acme) + "/").Header.Get(header); got != "max-age=31536000" {
+		t.Errorf("without the application: %q", got)
 	}
 }
 
@@ -179,7 +246,8 @@ func TestOwnEndpoints(t *testing.T) {
 		{http.MethodHead, "/saml/metadata", http.StatusOK, ""},
 		{http.MethodPost, "/saml/metadata", http.StatusMethodNotAllowed, "GET, HEAD"},
 		{http.MethodPost, "/saml/login", http.StatusMethodNotAllowed, "GET"},
-		{http.MethodGet, "/saml/acs", http.StatusMethodNotAllowed, "POST"},
+		{http.MethodGet, "/saml/acs", http.StatusForbidden, ""},
+		{http.MethodPut, "/saml/acs", http.StatusMethodNotAllowed, "GET, POST"},
 		{http.MethodGet, "/saml/logout", http.StatusOK, ""},
 		{http.MethodDelete, "/saml/logout", http.StatusMethodNotAllowed, "GET, POST"},
 		{http.MethodGet, "/saml", http.StatusNotFound, ""},
@@ -194,7 +262,9 @@ func TestOwnEndpoints(t *testing.T) {
 			t.Errorf("%s %s: status %d, Allow %q", test.method, test.path, a.StatusCode, a.Header.Get("Allow"))
 		}
 		// Row T12, and what keeps our pages from being framed or scripted.
-		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Strict-Transport-Security": "max-age=31536000",
+		} {
 			if got := a.Header.Get(name); got != want {
 				t.Errorf("%s %s: %s is %q, want %q", test.method, test.path, name, got, want)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/crewjam/saml"
 
 	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/testidp"
 )
 
@@ -193,12 +194,39 @@ func TestSessionNotOnOrAfterOfTheIDPWins(t *testing.T) {
 	p.signIn(acme, func(o *testidp.ResponseOptions) {
 		o.AlterAssertion = func(a *saml.Assertion) { a.AuthnStatements[0].SessionNotOnOrAfter = &end }
 	})
+	end = end.Add(sp.DefaultClockSkew)
 	if who, _ := p.whoami(acme); !who.ExpiresAt.Equal(end) {
 		t.Errorf("expires at %v, want %v", who.ExpiresAt, end)
 	}
-	w.clock.advance(20 * time.Minute)
+	w.clock.advance(end.Sub(w.clock.Now()))
 	if _, in := p.whoami(acme); in {
 		t.Error("the session outlives the IdP's")
+	}
+}
+
+// A sign-in that succeeds into a session that is over would send the browser
+// round and round.
+func TestSessionEndsAtTheIDPBeforeItBegins(t *testing.T) {
+	for _, test := range []struct {
+		ago  time.Duration
+		code string
+	}{
+		{time.Second, ""},
+		{sp.DefaultClockSkew - time.Second, ""},
+		{sp.DefaultClockSkew, "idp_session_expired"},
+		{time.Hour, "idp_session_expired"},
+	} {
+		w := newWorld(t)
+		p := w.person()
+		end := w.clock.Now().Add(-test.ago)
+		requestID, relayState := p.login(acme, "/")
+		a := p.post(acme, w.issue(acme, acme, requestID, func(o *testidp.ResponseOptions) {
+			o.AlterAssertion = func(a *saml.Assertion) { a.AuthnStatements[0].SessionNotOnOrAfter = &end }
+		}), relayState)
+		_, in := p.whoami(acme)
+		if refused := test.code != ""; in == refused || (a.StatusCode == http.StatusForbidden) != refused || refused && w.log.lastCode(t) != test.code {
+			t.Errorf("%s ago: status %d, signed in %v, log %s", test.ago, a.StatusCode, in, w.log.last())
+		}
 	}
 }
 

@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"github.com/crewjam/saml"
 
 	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 	"cequence.cloud/saml-operator/internal/testbrowser"
 	"cequence.cloud/saml-operator/internal/testidp"
@@ -169,6 +172,97 @@ func TestReplayIsRefused(t *testing.T) {
 	}
 }
 
+// Going back in the history posts an answer again. Whoever is signed in goes
+// on, but never by the answer.
+func TestOutdatedAnswerOfSomebodySignedIn(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	requestID, relayState := p.login(acme, "/deep")
+	pending := p.cookies(acme)
+	response := w.issue(acme, acme, requestID)
+	p.post(acme, response, relayState)
+	before, _ := p.whoami(acme)
+	bob := w.issue(acme, acme, requestID, func(o *testidp.ResponseOptions) {
+		o.AlterAssertion = func(a *saml.Assertion) { a.Subject.NameID.Value = "bob@acme.example" }
+	})
+	w.clock.advance(time.Second)
+
+	goesOn := func(what string, response []byte, code string) {
+		t.Helper()
+		a := p.post(acme, response, relayState)
+		if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" || a.Header.Get("Set-Cookie") != "" || w.log.lastCode(t) != code {
+			t.Errorf("%s: status %d, headers %v, log %s", what, a.StatusCode, a.Header, w.log.last())
+		}
+		if after, _ := p.whoami(acme); after.User.ID != before.User.ID || !after.SignedInAt.Equal(before.SignedInAt) {
+			t.Errorf("%s: the session is now %+v", what, after)
+		}
+	}
+	goesOn("nothing pending", response, "unsolicited_response")
+	goesOn("nothing pending, another user", bob, "unsolicited_response")
+	p.client.Jar.SetCookies(&url.URL{Scheme: "https", Host: host(acme)}, pending)
+	goesOn("replayed", response, "assertion_replayed")
+	goesOn("answered before, another user", bob, "request_answered")
+
+	w.clock.advance(time.Hour)
+	if a := p.post(acme, response, relayState); a.StatusCode != http.StatusForbidden {
+		t.Errorf("with a session that is over: status %d", a.StatusCode)
+	}
+}
+
+// Browsers withhold the session's cookie from a POST of the IdP's page, but not
+// from the GET to which it leads.
+func TestOutdatedAnswerFromAnotherSite(t *testing.T) {
+	w := newWorld(t)
+	in, out := w.person(), w.person()
+	in.signIn(acme)
+	r := out.request(http.MethodPost, acsURL(acme), strings.NewReader(url.Values{"SAMLResponse": {"PHgvPg=="}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	if a := out.do(r); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/saml/acs" || w.log.lastCode(t) != "unsolicited_response" {
+		t.Fatalf("status %d, location %q, log %s", a.StatusCode, a.Header.Get("Location"), w.log.last())
+	}
+	if a := in.get(acsURL(acme), "Sec-Fetch-Site", "cross-site"); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" {
+		t.Errorf("signed in: status %d, location %q", a.StatusCode, a.Header.Get("Location"))
+	}
+	if a := out.get(acsURL(acme), "Sec-Fetch-Site", "cross-site"); a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "You could not be signed in") {
+		t.Errorf("not signed in: status %d: %s", a.StatusCode, a.body)
+	}
+}
+
+// Each login makes the browser forget the oldest of eight.
+func TestAnotherSiteCannotCauseLogins(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	honest, relayState := p.login(acme, "/")
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
+		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
+		{"Sec-Fetch-Mode", "no-cors"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "object"},
+		{"Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Purpose", "prefetch;prerender"},
+	} {
+		for range 8 {
+			w.clock.advance(time.Second)
+			if a := p.get(site(acme)+"/saml/login", header...); a.StatusCode != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
+				t.Fatalf("%v: status %d, cookie %q", header, a.StatusCode, a.Header.Get("Set-Cookie"))
+			}
+		}
+	}
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"},
+		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
+		{"Accept", "*/*"},
+	} {
+		if a := p.get(site(acme)+"/saml/login", header...); a.StatusCode != http.StatusFound {
+			t.Errorf("%v: status %d", header, a.StatusCode)
+		}
+	}
+	if a := p.post(acme, w.issue(acme, acme, honest), relayState); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("the honest request is lost: status %d, log %s", a.StatusCode, w.log.last())
+	}
+}
+
 // Rows B3, B8 and T6.
 func TestResponseInAnotherBrowserIsRefused(t *testing.T) {
 	w := newWorld(t)
@@ -238,11 +332,11 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 
 func TestUserMayTakeFifteenMinutes(t *testing.T) {
 	w := newWorld(t)
-	p := w.person()
 	for _, tab := range []struct {
 		after  time.Duration
 		status int
 	}{{15*time.Minute - time.Second, http.StatusSeeOther}, {15 * time.Minute, http.StatusForbidden}} {
+		p := w.person()
 		requestID, relayState := p.login(acme, "/")
 		w.clock.advance(tab.after)
 		if a := p.post(acme, w.issue(acme, acme, requestID), relayState); a.StatusCode != tab.status {
@@ -251,31 +345,45 @@ func TestUserMayTakeFifteenMinutes(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
-	w := newWorld(t)
-	replace := func(name string, values ...string) func(*testidp.ResponseOptions) {
-		return func(o *testidp.ResponseOptions) {
-			o.AlterAssertion = func(a *saml.Assertion) {
-				attribute := saml.Attribute{Name: name}
-				for _, v := range values {
-					attribute.Values = append(attribute.Values, saml.AttributeValue{Value: v})
-				}
-				statement := &a.AttributeStatements[0]
-				statement.Attributes = slices.DeleteFunc(statement.Attributes, func(a saml.Attribute) bool {
-					return a.Name == name || name == testidp.ClaimGroupsLink && a.Name == testidp.ClaimGroup
-				})
-				statement.Attributes = append(statement.Attributes, attribute)
+// replace gives an assertion other values of one attribute.
+func replace(name string, values ...string) func(*testidp.ResponseOptions) {
+	return func(o *testidp.ResponseOptions) {
+		o.AlterAssertion = func(a *saml.Assertion) {
+			attribute := saml.Attribute{Name: name}
+			for _, v := range values {
+				attribute.Values = append(attribute.Values, saml.AttributeValue{Value: v})
 			}
+			statement := &a.AttributeStatements[0]
+			statement.Attributes = slices.DeleteFunc(statement.Attributes, func(a saml.Attribute) bool {
+				return a.Name == name || name == testidp.ClaimGroupsLink && a.Name == testidp.ClaimGroup
+			})
+			statement.Attributes = append(statement.Attributes, attribute)
 		}
 	}
+}
+
+func TestUselessEmailIsDropped(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	p.signIn(acme, replace(testidp.ClaimEmail, "a@acme.example\nX-Auth-Request-User: root"))
+	if log := w.log.last(); !strings.Contains(log, `"dropped":["email"]`) || !strings.Contains(log, `"userIDSource":"NameID"`) {
+		t.Errorf("the log does not tell: %s", log)
+	}
+	e := decodeEcho(t, p.get(site(acme)+"/").body)
+	if e.Header.Get("X-Auth-Request-User") != "alice@acme.example" || e.Header.Values("X-Auth-Request-Email") != nil {
+		t.Errorf("the application got %v", e.Header)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
 	for _, test := range []struct {
 		name, code string
 		alter      func(*testidp.ResponseOptions)
 	}{
 		{"group overage", "group_overage", replace(testidp.ClaimGroupsLink, "https://graph.windows.net/x")},
 		{"too many groups", "groups_too_many", replace(testidp.ClaimGroup, manyGroups(1001)...)},
-		{"a header in the e-mail", "attribute_invalid", replace(testidp.ClaimEmail, "a@acme.example\nX-Auth-Request-User: root")},
-		{"a trailing space in a group", "attribute_invalid", replace(testidp.ClaimGroup, "admins ")},
+		{"a header in a group", "attribute_invalid", replace(testidp.ClaimGroup, "admins\nX-Auth-Request-User: root")},
 		{"a transient NameID", "nameid_transient", func(o *testidp.ResponseOptions) {
 			o.NameIDFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 		}},
@@ -296,6 +404,16 @@ func TestRefusals(t *testing.T) {
 			a := p.post(acme, w.issue(acme, acme, requestID, test.alter), relayState)
 			if got := w.log.lastCode(t); a.StatusCode != http.StatusForbidden || got != test.code {
 				t.Errorf("status %d, code %q, want 403 and %q", a.StatusCode, got, test.code)
+			}
+			// The administrator reads what to do.
+			var line struct{ Error, Tenant string }
+			if err := json.Unmarshal([]byte(w.log.last()), &line); err != nil {
+				t.Fatal(err)
+			}
+			if detail, ok := strings.CutPrefix(line.Error, test.code+": "); !ok || detail == "" || line.Tenant != acme {
+				t.Errorf("the log lacks the detail: %s", w.log.last())
+			} else if strings.Contains(a.body, detail) {
+				t.Errorf("the page has the detail: %s", a.body)
 			}
 			if strings.Contains(a.body, test.code) || strings.Contains(a.body, "AADSTS") {
 				t.Errorf("the page tells too much: %s", a.body)
@@ -330,7 +448,7 @@ func TestBadForms(t *testing.T) {
 		{"two responses", "application/x-www-form-urlencoded", form(url.Values{"SAMLResponse": {good, good}}), http.StatusBadRequest},
 		{"none", "application/x-www-form-urlencoded", "RelayState=x", http.StatusBadRequest},
 		{"not base64", "application/x-www-form-urlencoded", "SAMLResponse=%3Csaml%3E", http.StatusBadRequest},
-		{"too large", "application/x-www-form-urlencoded", "SAMLResponse=" + strings.Repeat("A", 256<<10), http.StatusRequestEntityTooLarge},
+		{"too large", "application/x-www-form-urlencoded", "SAMLResponse=" + strings.Repeat("A", 512<<10), http.StatusRequestEntityTooLarge},
 	} {
 		r := p.request(http.MethodPost, acsURL(acme), strings.NewReader(test.body))
 		r.Header.Set("Content-Type", test.contentType)
@@ -353,6 +471,7 @@ func TestReturnTo(t *testing.T) {
 		{"//evil.example/", "/"},
 		{"https://evil.example/", "/"},
 		{"/saml/logout", "/"},
+		{"/?" + strings.Repeat("&", 2040), "/?" + strings.Repeat("&", 2040)},
 	} {
 		requestID, relayState := p.login(acme, test.returnTo)
 		a := p.post(acme, w.issue(acme, acme, requestID), relayState)
@@ -391,6 +510,22 @@ func TestSignedRequestAndEncryptedAssertion(t *testing.T) {
 	}
 }
 
+// What a browser makes of the largest Response that is taken, and of a larger
+// one.
+func TestLargestResponse(t *testing.T) {
+	w := newWorld(t)
+	for size, code := range map[int]string{sp.MaxResponseBytes: "", sp.MaxResponseBytes + 1: "too_large"} {
+		p := w.person()
+		requestID, relayState := p.login(acme, "/")
+		response := w.issue(acme, acme, requestID)
+		response = append(response, bytes.Repeat([]byte("\n"), size-len(response))...)
+		a := p.post(acme, response, relayState)
+		if (a.StatusCode == http.StatusSeeOther) != (code == "") || code != "" && w.log.lastCode(t) != code {
+			t.Errorf("%d bytes: status %d, log %s", size, a.StatusCode, w.log.last())
+		}
+	}
+}
+
 func TestManyGroups(t *testing.T) {
 	w := newWorld(t)
 	for _, n := range []int{20, 150, 1000} {
@@ -406,6 +541,9 @@ func TestManyGroups(t *testing.T) {
 					func(a saml.Attribute) bool { return a.Name == testidp.ClaimGroup }), attribute)
 			}
 		})
+		if got, want := w.storedGroups(), n > 100; (got > 0) != want || got > n {
+			t.Errorf("%d groups: %d are kept with the session", n, got)
+		}
 		for _, cookie := range p.cookies(acme) {
 			if size := len(cookie.String()); cookie.Name == session.CookieName && size > 4000 {
 				t.Errorf("%d groups: the cookie has %d bytes", n, size)

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -27,6 +28,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +51,30 @@ func host(tenant string) string     { return tenant + ".s.localhost" }
 func site(tenant string) string     { return "https://" + host(tenant) }
 func entityID(tenant string) string { return site(tenant) + ":443/saml/metadata" }
 func acsURL(tenant string) string   { return site(tenant) + "/saml/acs" }
+
+// proxied counts the requests to the proxy that the environment of all tests
+// names. Go reads it once.
+var proxied atomic.Int64
+
+func TestMain(m *testing.M) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		proxied.Add(1)
+		rw.WriteHeader(http.StatusTeapot)
+	}))
+	for _, name := range []string{"HTTP_PROXY", "http_proxy"} {
+		if err := os.Setenv(name, proxy.URL); err != nil {
+			panic(err)
+		}
+	}
+	for _, name := range []string{"NO_PROXY", "no_proxy", "REQUEST_METHOD"} {
+		if err := os.Unsetenv(name); err != nil {
+			panic(err)
+		}
+	}
+	code := m.Run()
+	proxy.Close()
+	os.Exit(code)
+}
 
 // clock is shared by the gateway and the IdPs.
 type clock struct {
@@ -84,6 +110,8 @@ type world struct {
 	gateway *gateway.Gateway
 	server  *httptest.Server
 	stop    func()
+	// browsers are the connections of all persons.
+	browsers []*http.Transport
 }
 
 // echo is what the application answers with.
@@ -236,6 +264,10 @@ func (w *world) start(options ...func(*world, *gateway.Options)) {
 
 	w.gateway, w.server = g, server
 	w.stop = sync.OnceFunc(func() {
+		// A POST on a connection that the server has just closed would fail.
+		for _, browser := range w.browsers {
+			browser.CloseIdleConnections()
+		}
 		server.Close()
 		cancel()
 		if err := <-done; err != nil {
@@ -253,6 +285,26 @@ func (w *world) restart() {
 	w.t.Helper()
 	w.stop()
 	w.start()
+}
+
+// storedGroups counts the groups that the store keeps with the session that
+// began last, while the gateway runs.
+func (w *world) storedGroups() int {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.data, "gateway.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var text string
+	if err := db.QueryRowContext(w.t.Context(), "SELECT groups FROM sessions ORDER BY created_at DESC LIMIT 1").Scan(&text); err != nil {
+		w.t.Fatal(err)
+	}
+	var groups []string
+	if err := json.Unmarshal([]byte(text), &groups); err != nil {
+		w.t.Fatal(err)
+	}
+	return len(groups)
 }
 
 // eventually polls until the condition holds.
@@ -286,7 +338,7 @@ func (w *world) person() *person {
 		},
 		TLSClientConfig: &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12},
 	}
-	w.t.Cleanup(transport.CloseIdleConnections)
+	w.browsers = append(w.browsers, transport)
 	return &person{world: w, client: &http.Client{
 		Jar: jar, Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

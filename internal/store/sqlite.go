@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -69,8 +68,16 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 	if err != nil {
 		return SignInResult{}, err
 	}
+	sessionGroups, err := encodeGroups(in.SessionGroups)
+	if err != nil {
+		return SignInResult{}, err
+	}
 	var result SignInResult
 	err = s.write(ctx, "record sign-in", func(tx *sql.Tx, now int64) error {
+		// The next purge would forget its use.
+		if in.AssertionExpires.UnixMilli() <= now {
+			return ErrAssertionExpired
+		}
 		if err := purge(ctx, tx, now); err != nil {
 			return err
 		}
@@ -94,14 +101,14 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 				display_name = excluded.display_name, groups = excluded.groups,
 				last_sign_in_at = excluded.last_sign_in_at, sign_ins = users.sign_ins + 1
 			 RETURNING `+userColumns,
-			rand.Text(), in.Tenant, in.IDPEntityID, p.StableID, p.Email, p.GivenName, p.Surname,
+			in.NewUserID, in.Tenant, in.IDPEntityID, p.StableID, p.Email, p.GivenName, p.Surname,
 			p.DisplayName, groups, now, now))
 		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			in.SessionID, in.Tenant, user.ID, groups, now, in.SessionExpires.UnixMilli()); err != nil {
+			in.SessionID, in.Tenant, user.ID, sessionGroups, now, in.SessionExpires.UnixMilli()); err != nil {
 			return err
 		}
 		result = SignInResult{User: user, Created: user.SignIns == 1}
@@ -111,16 +118,6 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 		return SignInResult{}, err
 	}
 	return result, nil
-}
-
-// GetUser implements Store.
-func (s *SQLite) GetUser(ctx context.Context, tenant, id string) (User, error) {
-	user, err := scanUser(s.db.QueryRowContext(ctx,
-		`SELECT `+userColumns+` FROM users WHERE tenant = ? AND id = ?`, tenant, id))
-	if err != nil {
-		return User{}, fmt.Errorf("get user: %w", err)
-	}
-	return user, nil
 }
 
 // GetSession implements Store.

@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 )
@@ -17,7 +18,10 @@ var (
 	// ErrRequestAnswered says that the request which an assertion answers was
 	// answered before, by another assertion.
 	ErrRequestAnswered = errors.New("request was answered before")
-	// ErrNotFound says that there is no such user or session.
+	// ErrAssertionExpired says that an assertion has expired by the store's
+	// clock, so that its use would not be remembered.
+	ErrAssertionExpired = errors.New("assertion has expired")
+	// ErrNotFound says that there is no such session.
 	ErrNotFound = errors.New("not found")
 )
 
@@ -29,10 +33,9 @@ type Store interface {
 	// up the assertion and the request, creates or updates the user, and keeps
 	// the session. Of concurrent calls with one assertion or one request,
 	// exactly one succeeds; the others get ErrReplayed or ErrRequestAnswered.
-	// After an error nothing of the sign-in remains.
+	// One with an assertion that has expired gets ErrAssertionExpired. After an
+	// error nothing of the sign-in remains.
 	RecordSignIn(ctx context.Context, s SignIn) (SignInResult, error)
-	// GetUser returns a tenant's user by User.ID, or ErrNotFound.
-	GetUser(ctx context.Context, tenant, id string) (User, error)
 	// GetSession returns a session that was recorded and has not expired, or
 	// ErrNotFound. It says nothing about revocation.
 	GetSession(ctx context.Context, tenant, id string) (Session, error)
@@ -60,11 +63,18 @@ type SignIn struct {
 	// RequestExpires is when an answer to the request is refused anyway.
 	RequestExpires time.Time
 
-	Profile Profile
-	// SessionID and SessionExpires are of the session that begins.
+	// NewUserID is the user's ID if the sign-in creates one.
+	NewUserID string
+	Profile   Profile
+	// SessionID, SessionExpires and SessionGroups are of the session that
+	// begins. The groups are those that its cookie is too small for.
 	SessionID      string
 	SessionExpires time.Time
+	SessionGroups  []string
 }
+
+// NewUserID returns an ID for SignIn: random, and as long as any other.
+func NewUserID() string { return rand.Text() }
 
 // Profile is what an assertion says about a user.
 type Profile struct {
@@ -99,7 +109,7 @@ type User struct {
 	SignIns int64
 }
 
-// Session is what a session's cookie may be too small for.
+// Session is what was recorded of a session. Groups are SignIn.SessionGroups.
 type Session struct {
 	ID        string
 	Tenant    string

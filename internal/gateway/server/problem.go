@@ -26,6 +26,13 @@ type problem struct {
 // problem logs p and writes its page.
 func (s *Server) problem(w http.ResponseWriter, r *http.Request, p problem, attributes ...any) {
 	supportID := pages.NewSupportID()
+	s.logProblem(r, p, supportID, attributes...)
+	secure(w.Header())
+	pages.Write(w, pages.Page{Status: p.status, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
+}
+
+// logProblem logs p. The support ID is empty if the user sees no page.
+func (s *Server) logProblem(r *http.Request, p problem, supportID string, attributes ...any) {
 	attributes = append(attributes, "status", p.status, "code", p.code, "supportID", supportID,
 		"method", r.Method, "path", bounded(r.URL.Path), "host", bounded(r.Host), "address", r.RemoteAddr)
 	if p.cause != nil {
@@ -40,7 +47,6 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, p problem, attr
 	default:
 		s.Log.Info("request refused", attributes...)
 	}
-	pages.Write(w, pages.Page{Status: p.status, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
 }
 
 // fail is problem for a tenant's request.

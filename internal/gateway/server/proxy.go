@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/session"
 )
@@ -25,12 +27,24 @@ const (
 // reservedHeaders are ours to set: no client may send anything whose name,
 // once its separators are made alike, begins so.
 var reservedHeaders = []string{
-	"x-auth-request-", "x-forwarded-", "forwarded", "x-real-ip", "remote-user", "x-remote-",
+	"x-auth-request-", "remote-user", "x-remote-",
+	// Who asked whom for what, as proxies in front are known to say it.
+	"x-forwarded-", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
+	"true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+	"x-original-url", "x-original-uri", "x-original-host", "x-rewrite-url",
 }
+
+const (
+	dialTimeout           = 10 * time.Second
+	maxIdleConnections    = 256
+	idleConnectionTimeout = 90 * time.Second
+)
 
 // visit is what the proxy has to know of a request that it lets through.
 type visit struct {
-	tenant  string
+	tenant string
+	// host is the tenant's own, however the request spelled it.
+	host    string
 	session session.Session
 	// renewed: the response carries a session cookie.
 	renewed bool
@@ -42,9 +56,9 @@ type visitKey struct{}
 // visit in its context; one without is not passed on with any identity.
 func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
+		Transport: newTransport(),
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(upstream)
-			pr.Out.Host = pr.In.Host
 			// The query is the application's: we decide nothing by it.
 			pr.Out.URL.RawQuery = joinQuery(upstream.RawQuery, pr.In.URL.RawQuery)
 			removeReserved(pr.Out.Header)
@@ -55,7 +69,10 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 			pr.SetXForwarded()
 			// A tenant is reached by https only, wherever TLS ends.
 			pr.Out.Header.Set("X-Forwarded-Proto", "https")
+			pr.Out.Header.Del("X-Forwarded-Host")
 			if v, ok := pr.In.Context().Value(visitKey{}).(visit); ok {
+				pr.Out.Host = v.host
+				pr.Out.Header.Set("X-Forwarded-Host", v.host)
 				setIdentity(pr.Out.Header, v)
 			}
 		},
@@ -74,6 +91,20 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 			fail(w, r)
 		},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// newTransport returns the connections to the application. No proxy of the
+// environment gets to see who is there. An answer may take as long as it likes
+// to begin: the application may be polled for events.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:   dialTimeout,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConnsPerHost:   maxIdleConnections,
+		IdleConnTimeout:       idleConnectionTimeout,
+		ForceAttemptHTTP2:     true,
 	}
 }
 

@@ -100,7 +100,7 @@ func (x *exchange) own() {
 	// Not every ResponseWriter has deadlines; the server's has.
 	_ = controller.SetReadDeadline(deadline)
 	_ = controller.SetWriteDeadline(deadline)
-	pages.Secure(x.w.Header())
+	secure(x.w.Header())
 
 	switch x.r.URL.Path {
 	case "/saml/metadata":
@@ -108,7 +108,11 @@ func (x *exchange) own() {
 	case "/saml/login":
 		x.allow(x.login, http.MethodGet)
 	case "/saml/acs":
-		x.allow(x.acs, http.MethodPost)
+		serve := x.acs
+		if x.r.Method == http.MethodGet {
+			serve = x.again
+		}
+		x.allow(serve, http.MethodGet, http.MethodPost)
 	case "/saml/session":
 		x.allow(x.whoami, http.MethodGet, http.MethodHead)
 	case "/saml/logout":
@@ -148,24 +152,25 @@ func (x *exchange) application() {
 	case s == nil:
 		x.challenge()
 	case x.proxy == nil:
+		secure(x.w.Header())
 		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
 			"You are signed in as " + s.Label() + ".", "There is no application behind this gateway yet.",
 		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
 	default:
-		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{tenant: x.tenant.Name(), session: *s, renewed: x.renew(*s)}))
+		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{
+			tenant: x.tenant.Name(), host: x.host(), session: *s, renewed: x.renew(*s),
+		}))
 	}
 }
 
 // current returns the browser's session if it counts, else nil. Its error means
 // that the store, which has the groups of few sessions, could not be read.
 func (x *exchange) current() (*session.Session, error) {
-	s, err := x.Codec.Open(x.binding, x.r)
-	if err != nil {
+	s, ok := x.valid()
+	if !ok {
 		return nil, nil
 	}
-	if err := session.Check(s, x.policy(), x.Revocations, x.Now()); err != nil {
-		return nil, nil
-	}
+	var err error
 	s.Groups, err = x.groups.of(x.r.Context(), x.tenant.Name(), s)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -174,6 +179,22 @@ func (x *exchange) current() (*session.Session, error) {
 		return nil, err
 	}
 	return &s, nil
+}
+
+// valid returns the browser's session, without groups that are in the store,
+// and whether it counts.
+func (x *exchange) valid() (session.Session, bool) {
+	s, err := x.Codec.Open(x.binding, x.r)
+	return s, err == nil && session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
+}
+
+// host is the tenant's, with the port at which users reach it.
+func (x *exchange) host() string {
+	u, err := url.Parse(x.tenant.Config.ServiceProvider.SignOnURL)
+	if err != nil { // Validate: a URL on the host
+		return x.tenant.Config.Host
+	}
+	return u.Host
 }
 
 func (x *exchange) policy() session.Policy {
@@ -209,7 +230,7 @@ func (x *exchange) challenge() {
 		x.unauthorized()
 		return
 	}
-	pages.Secure(x.w.Header())
+	secure(x.w.Header())
 	login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
 	x.w.Header().Set("Location", login.String())
 	x.w.WriteHeader(http.StatusFound)
@@ -217,9 +238,16 @@ func (x *exchange) challenge() {
 
 // unauthorized tells a program where people sign in.
 func (x *exchange) unauthorized() {
-	pages.Secure(x.w.Header())
+	secure(x.w.Header())
 	x.w.Header().Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
 	writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
+}
+
+// secure sets the headers that every response of our own has. The application
+// decides for itself whether it, too, insists on TLS for a year. [RFC 6797]
+func secure(h http.Header) {
+	pages.Secure(h)
+	h.Set("Strict-Transport-Security", "max-age=31536000")
 }
 
 // isNavigation says whether a person looks at the response. [Fetch Metadata 2.3]

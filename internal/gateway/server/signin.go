@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/identity"
@@ -15,11 +16,17 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// maxFormBytes bounds the body that the assertion consumer service reads.
-const maxFormBytes = 256 << 10
+// maxFormBytes bounds the body that the assertion consumer service reads. It
+// leaves room for base64 and percent-encoding, and for the RelayState.
+const maxFormBytes = 2 * sp.MaxResponseBytes
 
 // login sends the browser to the IdP. [SAMLProf 4.1.3]
 func (x *exchange) login() {
+	if !loginMeant(x.r.Header) {
+		x.fail(problem{status: http.StatusForbidden, code: "login_not_meant", title: "Please open this page itself",
+			advice: "Signing in works in a page of its own only.", link: &pages.Link{URL: "/", Text: "Sign in"}})
+		return
+	}
 	now := x.Now()
 	pending := session.Pending{
 		RequestID: sp.NewRequestID(),
@@ -47,6 +54,23 @@ func (x *exchange) login() {
 		send = x.post
 	}
 	send(request, pending.Handle, cookies)
+}
+
+// loginMeant says whether somebody may be about to sign in. Each login leaves
+// a cookie and makes the browser forget the oldest, so another site's images
+// and frames must not cause any. Browsers that tell nothing are believed.
+// [Fetch Metadata 2.1 to 2.3]
+func loginMeant(h http.Header) bool {
+	if mode := h.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" || isPrefetch(h) {
+		return false
+	}
+	dest := h.Get("Sec-Fetch-Dest")
+	return dest == "" || dest == "document" || h.Get("Sec-Fetch-Site") != "cross-site"
+}
+
+// isPrefetch says whether the browser only guesses what the user will want.
+func isPrefetch(h http.Header) bool {
+	return strings.Contains(h.Get("Sec-Purpose"), "prefetch")
 }
 
 func (x *exchange) redirect(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
@@ -99,7 +123,7 @@ func (x *exchange) acs() {
 	pending, _ := x.Codec.Pending(x.binding, x.r, now)
 	if len(pending) == 0 {
 		// Nothing is verified for a browser that did not begin here.
-		x.refuse(nil, http.StatusForbidden, string(sp.CodeUnsolicited), errors.New("the browser has no pending request"))
+		x.outdated(nil, string(sp.CodeUnsolicited), errors.New("the browser has no pending request"))
 		return
 	}
 	response, err := sp.DecodeResponse(responses[0])
@@ -132,22 +156,33 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
 		Groups:    who.Groups,
 		CreatedAt: now, SeenAt: now,
-		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter),
+		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter, x.ClockSkew),
 	}
-	result, err := x.Store.RecordSignIn(x.r.Context(), store.SignIn{
+	in := store.SignIn{
 		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
 		AssertionID: assertion.ID, AssertionExpires: assertion.NotOnOrAfter,
 		RequestID: answered.RequestID, RequestExpires: answered.ExpiresAt(),
+		NewUserID: store.NewUserID(),
 		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
 			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
 		SessionID: s.ID, SessionExpires: s.ExpiresAt,
-	})
+	}
+	// Whether the groups fit does not depend on which user it is.
+	s.UserID = in.NewUserID
+	if _, err := x.Codec.Seal(x.binding, s); errors.Is(err, session.ErrTooLarge) {
+		in.SessionGroups = s.Groups
+		s.Groups, s.GroupsInStore = nil, true
+	}
+	result, err := x.Store.RecordSignIn(x.r.Context(), in)
 	switch {
 	case errors.Is(err, store.ErrReplayed):
-		x.refuse(assertion, http.StatusForbidden, "assertion_replayed", err)
+		x.outdated(assertion, "assertion_replayed", err)
 		return
 	case errors.Is(err, store.ErrRequestAnswered):
-		x.refuse(assertion, http.StatusForbidden, "request_answered", err)
+		x.outdated(assertion, "request_answered", err)
+		return
+	case errors.Is(err, store.ErrAssertionExpired):
+		x.refuse(assertion, http.StatusForbidden, string(sp.CodeExpired), err)
 		return
 	case err != nil:
 		x.storeFailed("record sign-in", err)
@@ -155,16 +190,13 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	}
 	s.UserID = result.User.ID
 	cookie, err := x.Codec.Seal(x.binding, s)
-	if errors.Is(err, session.ErrTooLarge) {
-		s.Groups, s.GroupsInStore = nil, true
-		cookie, err = x.Codec.Seal(x.binding, s)
-	}
 	if err != nil {
 		x.internal(err)
 		return
 	}
 	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "success",
-		"user", result.User.ID, "created", result.Created, "groups", len(who.Groups))...)
+		"user", result.User.ID, "userIDSource", who.UserIDSource, "created", result.Created,
+		"groups", len(who.Groups), "dropped", who.Dropped)...)
 	x.setCookies(cookie, session.End(answered))
 	x.w.Header().Set("Location", answered.ReturnTo)
 	x.w.WriteHeader(http.StatusSeeOther)
@@ -200,9 +232,43 @@ func find(pending []session.Pending, requestID string) (session.Pending, bool) {
 	return session.Pending{}, false
 }
 
+// outdated refuses an answer that nobody waits for, or not any more. Going back
+// in the history sends one: somebody who is signed in just goes on, by the
+// session that is there.
+func (x *exchange) outdated(assertion *sp.Assertion, code string, cause error) {
+	p := x.refusal(assertion, http.StatusForbidden, code, cause)
+	target := "/saml/acs"
+	switch _, signedIn := x.valid(); {
+	case signedIn:
+		target = home
+	case x.r.Header.Get("Sec-Fetch-Site") != "cross-site":
+		x.problem(x.w, x.r, p)
+		return
+	}
+	// Browsers withhold the session's cookie from another site's POST, but not
+	// from the GET that follows it: see again.
+	x.logProblem(x.r, p, "")
+	x.w.Header().Set("Location", target)
+	x.w.WriteHeader(http.StatusSeeOther)
+}
+
+// again is where a browser comes back to after an outdated answer.
+func (x *exchange) again() {
+	if _, signedIn := x.valid(); !signedIn {
+		x.refuse(nil, http.StatusForbidden, "response_missing", nil)
+		return
+	}
+	x.w.Header().Set("Location", home)
+	x.w.WriteHeader(http.StatusSeeOther)
+}
+
 // refuse answers a sign-in that failed. The assertion is nil unless it was
 // verified.
 func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, cause error) {
+	x.problem(x.w, x.r, x.refusal(assertion, status, code, cause))
+}
+
+func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cause error) problem {
 	p := problem{
 		status: status, code: code, title: "You could not be signed in",
 		advice:     "Please try again. If this happens again, give your administrator the support ID below.",
@@ -215,7 +281,7 @@ func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, caus
 	if refusal, ok := errors.AsType[*sp.Error](cause); ok && len(refusal.StatusCodes) > 0 {
 		p.attributes = append(p.attributes, "samlStatus", refusal.StatusCodes, "samlStatusMessage", refusal.StatusMessage)
 	}
-	x.problem(x.w, x.r, p)
+	return p
 }
 
 // evidence identifies a sign-in in the log, without what the assertion says.

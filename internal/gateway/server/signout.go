@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/pages"
@@ -78,7 +77,7 @@ func (x *exchange) meant() bool {
 		return x.crossOrigin.Check(x.r) == nil
 	}
 	h := x.r.Header
-	if strings.Contains(h.Get("Sec-Purpose"), "prefetch") {
+	if isPrefetch(h) {
 		return false
 	}
 	site := h.Get("Sec-Fetch-Site")

@@ -80,11 +80,13 @@ type Policy struct {
 func NewID() string { return rand.Text() }
 
 // ExpiresAt returns the end of a session that begins now: the policy's, or the
-// IdP's SessionNotOnOrAfter when that is not zero and earlier. [SAMLCore 2.7.2]
-func (p Policy) ExpiresAt(now, sessionNotOnOrAfter time.Time) time.Time {
+// IdP's SessionNotOnOrAfter, skew added, when that is not zero and earlier.
+// [SAMLCore 2.7.2] Without the skew, an assertion that is accepted could begin
+// a session that is over, and send the user to the IdP for ever.
+func (p Policy) ExpiresAt(now, sessionNotOnOrAfter time.Time, skew time.Duration) time.Time {
 	end := now.Add(p.MaxDuration)
-	if !sessionNotOnOrAfter.IsZero() && sessionNotOnOrAfter.Before(end) {
-		return sessionNotOnOrAfter
+	if idp := sessionNotOnOrAfter.Add(skew); !sessionNotOnOrAfter.IsZero() && idp.Before(end) {
+		return idp
 	}
 	return end
 }

@@ -109,6 +109,28 @@ func TestCookiesOfOnePurposeAreWorthlessForAnother(t *testing.T) {
 	}
 }
 
+// Browsers drop a cookie of more than 4096 bytes, and with it the sign-in.
+func TestPendingCookieIsNeverTooLarge(t *testing.T) {
+	c := codec(t, 'k')
+	for returnTo, want := range map[string]string{
+		"/?" + strings.Repeat("&", 2046): "/?" + strings.Repeat("&", 2046),
+		"/" + strings.Repeat("x", 2900):  "/",
+		"/" + strings.Repeat("\"", 2000): "/",
+	} {
+		pending := session.Pending{RequestID: "id-" + strings.Repeat("1", 40), ReturnTo: returnTo, IssuedAt: now, Handle: session.NewHandle()}
+		cookies, err := c.Begin(binding, with(), pending, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := len(cookies[0].Name) + len(cookies[0].Value); size > 4000 {
+			t.Errorf("%.10q: %d bytes", returnTo, size)
+		}
+		if got, _ := c.Pending(binding, with(cookies[0]), now); len(got) != 1 || got[0].ReturnTo != want || got[0].RequestID != pending.RequestID {
+			t.Errorf("%.10q: pending %.100v", returnTo, got)
+		}
+	}
+}
+
 func TestSealRefusesWhatBrowsersWouldDrop(t *testing.T) {
 	s := example()
 	s.Groups = []string{strings.Repeat("x", 4000)}
@@ -142,11 +164,14 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", test.name, err, test.want)
 		}
 	}
-	if got := policy.ExpiresAt(now, now.Add(time.Minute)); !got.Equal(now.Add(time.Minute)) {
+	if got := policy.ExpiresAt(now, now.Add(time.Minute), time.Second); !got.Equal(now.Add(time.Minute + time.Second)) {
 		t.Errorf("SessionNotOnOrAfter does not win: %v", got)
 	}
-	if got := policy.ExpiresAt(now, now.Add(24*time.Hour)); !got.Equal(now.Add(8 * time.Hour)) {
+	if got := policy.ExpiresAt(now, now.Add(24*time.Hour), time.Second); !got.Equal(now.Add(8 * time.Hour)) {
 		t.Errorf("SessionNotOnOrAfter prolongs: %v", got)
+	}
+	if got := policy.ExpiresAt(now, time.Time{}, time.Second); !got.Equal(now.Add(8 * time.Hour)) {
+		t.Errorf("no SessionNotOnOrAfter ends the session: %v", got)
 	}
 }
 
