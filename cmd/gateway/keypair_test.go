@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestReplacedCertificateIsServed(t *testing.T) {
@@ -43,13 +45,8 @@ func TestReplacedCertificateIsServed(t *testing.T) {
 		t.Fatalf("served certificate %d, want 1", got)
 	}
 	write(newKeyPair(t, 2))
-	deadline := time.Now().Add(20 * time.Second)
-	for serial(t, listener.Addr()) != 2 {
-		if time.Now().After(deadline) {
-			t.Fatal("the new certificate is not served")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	require.Eventually(t, func() bool { return serial(t, listener.Addr()) == 2 },
+		20*time.Second, 20*time.Millisecond, "the new certificate is not served")
 }
 
 func TestUselessCertificateLeavesTheOneBefore(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestParse(t *testing.T) {
@@ -82,13 +84,7 @@ func TestServeStopsWhenToldTo(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, c, slog.New(slog.DiscardHandler)) }()
 
-	deadline := time.Now().Add(20 * time.Second)
-	for !ready(internal) {
-		if time.Now().After(deadline) {
-			t.Fatal("not ready in time")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	require.Eventually(t, func() bool { return ready(internal) }, 20*time.Second, 5*time.Millisecond, "not ready in time")
 	if info, err := os.Stat(c.dataDir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("data directory: %v, %v", info, err)
 	}

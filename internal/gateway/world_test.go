@@ -32,6 +32,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
@@ -310,13 +312,7 @@ func (w *world) storedGroups() int {
 // eventually polls until the condition holds.
 func (w *world) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not so in time: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	require.Eventually(w.t, condition, 20*time.Second, 2*time.Millisecond, "not so in time: %s", what)
 }
 
 // person is a browser that keeps cookies but follows nothing.

@@ -18,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/stretchr/testify/require"
+
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
@@ -84,13 +86,7 @@ func run(t *testing.T, source configsource.Source) running {
 
 func (r running) eventually(what string, condition func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("not so in time: %s; %+v", what, r.registry.Status())
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	require.Eventually(r.t, condition, 20*time.Second, 2*time.Millisecond, "not so in time: %s", what)
 }
 
 // session returns the session's length of a tenant that is served, else 0.
