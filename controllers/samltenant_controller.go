@@ -93,6 +93,10 @@ func (r *SAMLTenantReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 		}
 	}
 	end := r.run(ctx, s)
+	if end.kind == postponed {
+		// Nothing is known that was not before.
+		return ctrl.Result{RequeueAfter: busyRetry}, nil
+	}
 	s.summarise(end)
 	if err := r.patchStatus(ctx, s); err != nil {
 		return ctrl.Result{}, err

@@ -138,6 +138,9 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 	result, err := r.Fetcher.Fetch(ctx, request)
 	if errors.Is(err, idpmetadata.ErrHostBusy) {
 		// Other tenants of this host are being fetched; a worker must not wait.
+		if s.idp == nil {
+			return outcome{kind: postponed}
+		}
 		s.postponed = true
 		return outcome{}
 	}

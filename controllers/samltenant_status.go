@@ -32,6 +32,9 @@ const (
 	proceed kind = iota
 	// wait: nothing more to do before the next fetch.
 	wait
+	// postponed: nothing can be done before a fetch, and that has to wait for
+	// others of its host.
+	postponed
 	// retry: the API server or the machine failed; again with backoff.
 	retry
 	// stalled: a person must act.
@@ -59,7 +62,8 @@ type scope struct {
 	idp *idpmetadata.Descriptor
 	// unproven: only the Secret itself vouches for idp.
 	unproven bool
-	// postponed: a fetch is due but could not be made yet.
+	// postponed: a fetch is due but could not be made yet; the last-known-good
+	// can be worked on.
 	postponed bool
 	// fetched is a new document, nil when none was fetched.
 	fetched       *idpmetadata.Result

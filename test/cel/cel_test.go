@@ -151,9 +151,9 @@ func TestReaderRefusesUnknownFieldsAndVersions(t *testing.T) {
 	head := "kind: SAMLTenant\nmetadata: {name: acme}\nspec: {customerName: acme, metadataURL: 'https://idp.example.com/metadata'"
 	for name, test := range map[string]struct{ document, message string }{
 		"unknown field":      {"apiVersion: sso.cequence.cloud/v1alpha1\n" + head + ", metadataUrl: x}", "metadataUrl"},
-		"unknown version":    {"apiVersion: sso.cequence.cloud/v9\n" + head + "}", `write "sso.cequence.cloud/v1alpha1"`},
+		"unknown version":    {"apiVersion: sso.cequence.cloud/v9\n" + head + "}", "write kind: SAMLTenant and apiVersion: sso.cequence.cloud/v1alpha1"},
 		"the same key twice": {"apiVersion: sso.cequence.cloud/v1alpha1\n" + head + ", customerName: b}", "customerName"},
-		"not YAML":           {"a: [", "not YAML"},
+		"not YAML":           {"a: [", "not a YAML or JSON object"},
 	} {
 		if _, err := reader.Read(t.Context(), "f.yaml", strings.NewReader(test.document)); err == nil || !strings.Contains(err.Error(), test.message) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, test.message)
