@@ -100,7 +100,9 @@ func withAPIServer(m *testing.M) int {
 // users, in a namespace of its own.
 type chain struct {
 	client.Client
-	t         *testing.T
+	t *testing.T
+	// provider is the IdP; idp is the same one when it is SimpleSAMLphp.
+	provider  provider
 	idp       *simplesamlphp.IDP
 	gateway   *gateway.Gateway
 	app       *application
@@ -112,13 +114,32 @@ type chain struct {
 	tenant *v1alpha1.SAMLTenant
 }
 
-// start starts all parts. The IdP is reached by its address, since the names
+// provider is an IdP as the customer's administrator meets it.
+type provider interface {
+	EntityID() string
+	MetadataURL() string
+	// CAPEM verifies the IdP's TLS certificate.
+	CAPEM() []byte
+	RootCAs() *x509.CertPool
+	RegisterServiceProvider(metadata []byte)
+}
+
+// start starts all parts with SimpleSAMLphp. The IdP is reached by its address, since the names
 // below .localhost are known to browsers only.
 func start(t *testing.T, o simplesamlphp.Options) *chain {
 	t.Helper()
 	o.Host = "127.0.0.1"
-	c := &chain{t: t, idp: simplesamlphp.Start(t, o), app: &application{}, responses: &responses{}, log: &logBuffer{}}
-	c.roots = c.idp.RootCAs()
+	idp := simplesamlphp.Start(t, o)
+	c := startWith(t, idp)
+	c.idp = idp
+	return c
+}
+
+// startWith starts all parts with another IdP.
+func startWith(t *testing.T, idp provider) *chain {
+	t.Helper()
+	c := &chain{t: t, provider: idp, app: &application{}, responses: &responses{}, log: &logBuffer{}}
+	c.roots = idp.RootCAs()
 
 	everywhere, err := client.New(cluster, client.Options{Scheme: scheme})
 	require.NoError(t, err)
@@ -205,12 +226,12 @@ func (c *chain) onboard() []byte {
 	c.tenant = &v1alpha1.SAMLTenant{
 		ObjectMeta: metav1.ObjectMeta{Name: tenantName},
 		Spec: v1alpha1.SAMLTenantSpec{
-			CustomerName: customer, MetadataURL: c.idp.MetadataURL(), MetadataCA: string(c.idp.CAPEM()),
+			CustomerName: customer, MetadataURL: c.provider.MetadataURL(), MetadataCA: string(c.provider.CAPEM()),
 		},
 	}
 	require.NoError(c.t, c.Create(c.t.Context(), c.tenant))
 	c.untilServed()
-	assert.Equal(c.t, c.idp.EntityID(), c.tenant.Status.IDP.EntityID)
+	assert.Equal(c.t, c.provider.EntityID(), c.tenant.Status.IDP.EntityID)
 	return c.register()
 }
 
@@ -221,7 +242,7 @@ func (c *chain) register() []byte {
 	require.NoError(c.t, err)
 	require.Equal(c.t, http.StatusOK, page.Status)
 	assert.Equal(c.t, c.url("/saml/metadata"), page.URL.String())
-	c.idp.RegisterServiceProvider(page.Body)
+	c.provider.RegisterServiceProvider(page.Body)
 	return page.Body
 }
 
