@@ -185,7 +185,7 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 		}
 		return outcome{kind: wait}
 	}
-	if !s.idp.ValidUntil.IsZero() && !s.now.Before(s.idp.ValidUntil) {
+	if s.expired() {
 		s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonExpired,
 			"the metadata in use says that it is valid no longer, and the identity provider has published no other; ask its administrator")
 	}

@@ -166,8 +166,13 @@ func (s *scope) fetchDue() bool {
 func (s *scope) mayBeUnmodified() bool {
 	status := s.tenant.Status
 	return s.idp != nil && status.IDP != nil && status.IDP.MetadataURL == s.tenant.Spec.MetadataURL &&
-		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0 &&
-		(s.idp.ValidUntil.IsZero() || s.now.Before(s.idp.ValidUntil))
+		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0 && !s.expired()
+}
+
+// expired tells whether the metadata in use says of itself that it is valid no
+// longer.
+func (s *scope) expired() bool {
+	return s.idp != nil && !s.idp.ValidUntil.IsZero() && !s.now.Before(s.idp.ValidUntil)
 }
 
 // pinnedEntityID is the entity ID of the last-known-good, "" before the first.
@@ -296,7 +301,7 @@ func (s *scope) blocking() *metav1.Condition {
 		}
 		return &metav1.Condition{Reason: v1alpha1.ReasonProgressing, Message: "the identity provider's metadata is about to be fetched"}
 	}
-	if c := isFalse(v1alpha1.ConditionMetadataAccepted); c != nil && c.Reason == v1alpha1.ReasonExpired && !s.idp.ValidUntil.IsZero() && !s.now.Before(s.idp.ValidUntil) {
+	if c := isFalse(v1alpha1.ConditionMetadataAccepted); c != nil && s.expired() {
 		return c
 	}
 	if c := isFalse(v1alpha1.ConditionCertificatesValid); c != nil {
