@@ -3,45 +3,26 @@
 package cel_test
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	ctrl "sigs.k8s.io/controller-runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"cequence.cloud/saml-operator/internal/manifest"
+	"cequence.cloud/saml-operator/test/apiserver"
 )
 
 var api client.Client
 
-func TestMain(m *testing.M) { os.Exit(withAPIServer(m)) }
-
-func withAPIServer(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard())
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	cluster, err := environment.Start()
-	if err == nil {
-		api, err = client.New(cluster, client.Options{})
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cannot start kube-apiserver and etcd: run \"make kubernetes\", or set KUBEBUILDER_ASSETS:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop kube-apiserver and etcd:", err)
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(apiserver.Run(m, func(config *rest.Config) (err error) {
+		api, err = client.New(config, client.Options{})
+		return err
+	}))
 }
 
 const (

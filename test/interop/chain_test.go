@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -22,25 +21,19 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/controllers"
@@ -49,6 +42,7 @@ import (
 	"cequence.cloud/saml-operator/internal/idpmetadata"
 	"cequence.cloud/saml-operator/internal/render"
 	"cequence.cloud/saml-operator/internal/testbrowser"
+	"cequence.cloud/saml-operator/test/apiserver"
 	"cequence.cloud/saml-operator/test/interop/simplesamlphp"
 )
 
@@ -66,34 +60,14 @@ const (
 
 var (
 	cluster *rest.Config
-	scheme  = runtime.NewScheme()
+	scheme  = apiserver.Scheme()
 )
 
-func TestMain(m *testing.M) { os.Exit(withAPIServer(m)) }
-
-// withAPIServer runs the tests against a real etcd and kube-apiserver.
-func withAPIServer(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard())
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
-	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing: true,
-	}
-	var err error
-	if cluster, err = environment.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "cannot start kube-apiserver and etcd: run \"make kubernetes\", or set KUBEBUILDER_ASSETS:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := environment.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop kube-apiserver and etcd:", err)
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(apiserver.Run(m, func(config *rest.Config) error {
+		cluster = config
+		return nil
+	}))
 }
 
 // chain is everything between a manifest and an application that knows its
