@@ -381,3 +381,24 @@ func TestCookieNameIsNotTheApplicationsBusiness(t *testing.T) {
 		}
 	}
 }
+
+// Pages name the customer as its administrator wrote it, and as text.
+func TestPagesNameTheCustomer(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(acme)
+	c.DisplayName = "Acme & Söhne <Inc>"
+	w.write(c)
+	const name = `<p class="organization">Acme &amp; Söhne &lt;Inc&gt;</p>`
+	p := w.person()
+	w.eventually("the name is on the page of signing out", func() bool {
+		return strings.Contains(p.get(site(acme)+"/saml/logout").body, name)
+	})
+	refusal := p.request(http.MethodPost, acsURL(acme), strings.NewReader("SAMLResponse=x"))
+	refusal.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if a := p.do(refusal); a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, name) {
+		t.Errorf("refusal: status %d, page without the name:\n%s", a.StatusCode, a.body)
+	}
+	if a := p.get(site(globex) + "/saml/logout"); strings.Contains(a.body, `class="organization"`) {
+		t.Errorf("a tenant without a name has an empty line:\n%s", a.body)
+	}
+}

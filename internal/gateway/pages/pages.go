@@ -18,11 +18,13 @@ var layout = template.Must(template.ParseFS(files, "html/layout.html"))
 
 // Page is one page. Everything in it is escaped.
 type Page struct {
-	Status     int
-	Title      string
-	Paragraphs []string
-	Link       *Link
-	Form       *Form
+	Status int
+	// Organization is the customer's name for people; it may be empty.
+	Organization string
+	Title        string
+	Paragraphs   []string
+	Link         *Link
+	Form         *Form
 	// SupportID leads the administrator to the log; empty for good news.
 	SupportID string
 }

@@ -16,7 +16,9 @@ type problem struct {
 	// code is stable.
 	code          string
 	title, advice string
-	link          *pages.Link
+	// organization is the customer's name for people, if a tenant is known.
+	organization string
+	link         *pages.Link
 	// cause is an error's text, or what a panic carried.
 	cause any
 	// attributes are added to the log.
@@ -28,7 +30,7 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, p problem, attr
 	supportID := pages.NewSupportID()
 	s.logProblem(r, p, supportID, attributes...)
 	secure(w.Header())
-	pages.Write(w, pages.Page{Status: p.status, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
+	pages.Write(w, pages.Page{Status: p.status, Organization: p.organization, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
 }
 
 // logProblem logs p. The support ID is empty if the user sees no page.
@@ -51,7 +53,19 @@ func (s *Server) logProblem(r *http.Request, p problem, supportID string, attrib
 
 // fail is problem for a tenant's request.
 func (x *exchange) fail(p problem) {
-	x.problem(x.w, x.r, p, "tenant", x.tenant.Name())
+	x.tell(p, "tenant", x.tenant.Name())
+}
+
+// tell is problem in the name of the tenant.
+func (x *exchange) tell(p problem, attributes ...any) {
+	p.organization = x.tenant.Config.DisplayName
+	x.problem(x.w, x.r, p, attributes...)
+}
+
+// page writes a page in the name of the tenant.
+func (x *exchange) page(p pages.Page) {
+	p.Organization = x.tenant.Config.DisplayName
+	pages.Write(x.w, p)
 }
 
 // bounded keeps what a client sends from filling the log.

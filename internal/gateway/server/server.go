@@ -153,7 +153,7 @@ func (x *exchange) application() {
 		x.challenge()
 	case x.proxy == nil:
 		secure(x.w.Header())
-		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
+		x.page(pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
 			"You are signed in as " + s.Label() + ".", "There is no application behind this gateway yet.",
 		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
 	default:

@@ -91,7 +91,7 @@ func (x *exchange) post(request sp.AuthnRequest, relayState string, cookies []*h
 		return
 	}
 	x.setCookies(cookies...)
-	pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "Signing in",
+	x.page(pages.Page{Status: http.StatusOK, Title: "Signing in",
 		Paragraphs: []string{"You are being sent to your organization's sign-in."},
 		Form: &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true,
 			Fields: []pages.Field{{Name: "SAMLRequest", Value: form.SAMLRequest}, {Name: "RelayState", Value: form.RelayState}}}})
@@ -242,7 +242,7 @@ func (x *exchange) outdated(assertion *sp.Assertion, code string, cause error) {
 	case signedIn:
 		target = home
 	case x.r.Header.Get("Sec-Fetch-Site") != "cross-site":
-		x.problem(x.w, x.r, p)
+		x.tell(p)
 		return
 	}
 	// Browsers withhold the session's cookie from another site's POST, but not
@@ -265,7 +265,7 @@ func (x *exchange) again() {
 // refuse answers a sign-in that failed. The assertion is nil unless it was
 // verified.
 func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, cause error) {
-	x.problem(x.w, x.r, x.refusal(assertion, status, code, cause))
+	x.tell(x.refusal(assertion, status, code, cause))
 }
 
 func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cause error) problem {

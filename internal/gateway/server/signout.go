@@ -53,7 +53,7 @@ func (x *exchange) logout() {
 		x.signedOut(meant)
 		return
 	case !meant:
-		pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "Sign out?",
+		x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
 			Paragraphs: []string{"You are signed in as " + s.Label() + "."},
 			Form:       &pages.Form{Action: "/saml/logout", Button: "Sign out"}})
 		return
@@ -89,7 +89,7 @@ func (x *exchange) signedOut(forget bool) {
 	if forget {
 		http.SetCookie(x.w, session.Clear())
 	}
-	pages.Write(x.w, pages.Page{Status: http.StatusOK, Title: "You are signed out",
+	x.page(pages.Page{Status: http.StatusOK, Title: "You are signed out",
 		Paragraphs: []string{"You may still be signed in at your organization. On a shared computer, sign out there too, or close the browser."},
 		Link:       &pages.Link{URL: "/", Text: "Sign in again"}})
 }
