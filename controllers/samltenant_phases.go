@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -10,21 +9,13 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
-	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
 	"cequence.cloud/saml-operator/internal/render"
-	"cequence.cloud/saml-operator/internal/rollout"
-	"cequence.cloud/saml-operator/internal/spkey"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -193,41 +184,6 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 	return outcome{}
 }
 
-// key finds the tenant's SP key, or makes one.
-func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
-	name := tenantconfig.KeySecretName(s.tenant.Name)
-	secret, err := r.secret(ctx, s.tenant, name)
-	if err != nil {
-		return s.unreadable(name, err)
-	}
-	if secret != nil && !metav1.IsControlledBy(secret, s.tenant) {
-		return s.nameConflict(secret)
-	}
-	var files tenantconfig.Files
-	if secret != nil {
-		files = secret.Data
-	} else if files, err = newKey(r.BaseDomain.Host(s.tenant.Spec.CustomerName), s.now); err != nil {
-		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid, "no SP key could be made; the operator tries again", err)
-	}
-	s.spCertificate, err = spkey.Certificate(files[tenantconfig.FileKey], files[tenantconfig.FileCertificate])
-	if err != nil {
-		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid,
-			fmt.Sprintf("the Secret %q holds no usable key pair; restore tls.key and tls.crt, or delete the Secret to get a new pair and give the new SP metadata to the identity provider", name), err)
-	}
-	pair := tenantconfig.Files{tenantconfig.FileKey: files[tenantconfig.FileKey], tenantconfig.FileCertificate: files[tenantconfig.FileCertificate]}
-	desired := desiredSecret(s.tenant, name, map[string]string{tenantconfig.LabelKey: tenantconfig.LabelTrue}, pair).WithType(corev1.SecretTypeTLS)
-	_, end := r.applySecret(ctx, s, secret, desired)
-	return end
-}
-
-func newKey(host string, now time.Time) (tenantconfig.Files, error) {
-	key, certificate, err := spkey.Generate(host, now)
-	if err != nil {
-		return nil, err
-	}
-	return tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}, nil
-}
-
 // render makes the configuration from the spec and the accepted metadata.
 func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.spCertificate)
@@ -263,141 +219,11 @@ func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	return outcome{}
 }
 
-// gateway tells whether the gateway's pods started from the configuration.
-func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
-	status := &s.tenant.Status
-	if r.Gateway == "" {
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionGatewaySynced)
-		return outcome{}
-	}
-	deployment := &appsv1.Deployment{}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: r.Gateway}, deployment)
-	switch {
-	case apierrors.IsNotFound(err):
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
-			fmt.Sprintf("there is no Deployment %q in this namespace; install the gateway here, or start the operator with the name of yours (--gateway-deployment)", r.Gateway))
-		return outcome{}
-	case err != nil:
-		return s.fail(retry, v1alpha1.ConditionGatewaySynced, v1alpha1.ReasonRolloutPending, "the gateway Deployment cannot be read; the operator tries again", err)
-	}
-	d := observed(deployment)
-	included := d.Includes(versionNumber(status.ConfigResourceVersion))
-	if d.State() == rollout.ScaledDown {
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
-			fmt.Sprintf("the Deployment %q is scaled to zero, so nobody can sign in; scale it up", r.Gateway))
-		return outcome{}
-	}
-	// Once its pods started from a configuration they have it, whatever
-	// rollouts follow for other tenants.
-	synced := meta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced) &&
-		s.before.Status.ConfigHash == status.ConfigHash
-	switch {
-	case synced || included && d.State() == rollout.Complete:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, "all gateway pods started from this configuration")
-	case d.State() == rollout.Stuck:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck,
-			fmt.Sprintf("the rollout of Deployment %q does not progress; see kubectl rollout status and its pods", r.Gateway))
-	case included:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting")
-	default:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration")
-	}
-	return outcome{}
-}
-
 func (r *SAMLTenantReconciler) interval(s *scope) time.Duration {
 	if s.tenant.Spec.RefreshInterval != nil {
 		return s.tenant.Spec.RefreshInterval.Duration
 	}
 	return r.RefreshInterval
-}
-
-// secret returns the Secret of that name, or nil. The cache has only those
-// with our label, so before a name is taken for free the API server is asked.
-func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
-	key := client.ObjectKey{Namespace: tenant.Namespace, Name: name}
-	for _, reader := range []client.Reader{r.Client, r.Uncached} {
-		secret := &corev1.Secret{}
-		err := reader.Get(ctx, key, secret)
-		if err == nil {
-			return secret, nil
-		}
-		if !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("get Secret %s: %w", name, err)
-		}
-	}
-	return nil, nil
-}
-
-func desiredSecret(tenant *v1alpha1.SAMLTenant, name string, labels map[string]string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
-	return applycorev1.Secret(name, tenant.Namespace).
-		WithLabels(labels).
-		WithLabels(map[string]string{tenantconfig.LabelTenant: tenant.Name}).
-		WithOwnerReferences(applymetav1.OwnerReference().
-			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("SAMLTenant").
-			WithName(tenant.Name).WithUID(tenant.UID).WithController(true)).
-		WithData(files)
-}
-
-// applySecret brings live, which is ours or nil, to desired by server-side
-// apply and returns its resourceVersion; nothing is written when nothing
-// differs. A new Secret is applied without force, so that a foreign one which
-// came into being meanwhile is a conflict instead of a prey.
-func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) (string, outcome) {
-	if live != nil && sameSecret(live, desired) {
-		return live.ResourceVersion, outcome{}
-	}
-	options := []client.ApplyOption{client.FieldOwner(FieldOwner)}
-	if live != nil {
-		options = append(options, client.ForceOwnership)
-	}
-	// Apply fills desired with the answer.
-	if err := r.Client.Apply(ctx, desired, options...); err != nil {
-		return "", s.unwritable(*desired.Name, err)
-	}
-	return ptr.Deref(desired.ResourceVersion, ""), outcome{}
-}
-
-// sameSecret tells whether live has all that is desired; what others added to
-// it is not read by the gateway and left to them.
-func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) bool {
-	for name, content := range desired.Data {
-		if !bytes.Equal(live.Data[name], content) {
-			return false
-		}
-	}
-	has := func(live, desired map[string]string) bool {
-		for k, v := range desired {
-			if live[k] != v {
-				return false
-			}
-		}
-		return true
-	}
-	return has(live.Labels, desired.Labels) && has(live.Annotations, desired.Annotations)
-}
-
-// observed takes from a Deployment what decisions about it need.
-func observed(d *appsv1.Deployment) rollout.Deployment {
-	wanted := int32(1)
-	if d.Spec.Replicas != nil {
-		wanted = *d.Spec.Replicas
-	}
-	o := rollout.Deployment{
-		Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
-		Wanted: wanted, Replicas: d.Status.Replicas, Updated: d.Status.UpdatedReplicas, Available: d.Status.AvailableReplicas,
-		FleetHash:       d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
-		ResourceVersion: versionNumber(d.Annotations[annotationRolloutResourceVersion]),
-	}
-	if t, err := time.Parse(time.RFC3339, d.Annotations[annotationRolloutStartedAt]); err == nil {
-		o.StartedAt = t
-	}
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
-			o.ProgressDeadlineExceeded = true
-		}
-	}
-	return o
 }
 
 // reasonOr returns the reason that err carries.

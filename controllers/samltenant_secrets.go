@@ -1,0 +1,82 @@
+package controllers
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
+)
+
+// secret returns the Secret of that name, or nil. The cache has only those
+// with our label, so before a name is taken for free the API server is asked.
+func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
+	key := client.ObjectKey{Namespace: tenant.Namespace, Name: name}
+	for _, reader := range []client.Reader{r.Client, r.Uncached} {
+		secret := &corev1.Secret{}
+		err := reader.Get(ctx, key, secret)
+		if err == nil {
+			return secret, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("get Secret %s: %w", name, err)
+		}
+	}
+	return nil, nil
+}
+
+func desiredSecret(tenant *v1alpha1.SAMLTenant, name string, labels map[string]string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
+	return applycorev1.Secret(name, tenant.Namespace).
+		WithLabels(labels).
+		WithLabels(map[string]string{tenantconfig.LabelTenant: tenant.Name}).
+		WithOwnerReferences(applymetav1.OwnerReference().
+			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("SAMLTenant").
+			WithName(tenant.Name).WithUID(tenant.UID).WithController(true)).
+		WithData(files)
+}
+
+// applySecret brings live, which is ours or nil, to desired by server-side
+// apply and returns its resourceVersion; nothing is written when nothing
+// differs. A new Secret is applied without force, so that a foreign one which
+// came into being meanwhile is a conflict instead of a prey.
+func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) (string, outcome) {
+	if live != nil && sameSecret(live, desired) {
+		return live.ResourceVersion, outcome{}
+	}
+	options := []client.ApplyOption{client.FieldOwner(FieldOwner)}
+	if live != nil {
+		options = append(options, client.ForceOwnership)
+	}
+	// Apply fills desired with the answer.
+	if err := r.Client.Apply(ctx, desired, options...); err != nil {
+		return "", s.unwritable(*desired.Name, err)
+	}
+	return ptr.Deref(desired.ResourceVersion, ""), outcome{}
+}
+
+// sameSecret tells whether live has all that is desired; what others added to
+// it is not read by the gateway and left to them.
+func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) bool {
+	for name, content := range desired.Data {
+		if !bytes.Equal(live.Data[name], content) {
+			return false
+		}
+	}
+	has := func(live, desired map[string]string) bool {
+		for k, v := range desired {
+			if live[k] != v {
+				return false
+			}
+		}
+		return true
+	}
+	return has(live.Labels, desired.Labels) && has(live.Annotations, desired.Annotations)
+}
