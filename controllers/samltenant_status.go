@@ -165,7 +165,7 @@ func (s *scope) fetchDue() bool {
 // refused or edited since.
 func (s *scope) mayBeUnmodified() bool {
 	status := s.tenant.Status
-	return s.idp != nil && status.IDP != nil && status.IDP.MetadataURL == s.tenant.Spec.MetadataURL &&
+	return s.idp != nil && status.IDP != nil && status.IDP.Source == sourceOf(s.tenant) &&
 		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0 && !s.expired()
 }
 
@@ -203,7 +203,7 @@ func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
 	}
 	s.idp = idp
 	status.IDP = &v1alpha1.IDPStatus{
-		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, MetadataURL: s.tenant.Spec.MetadataURL,
+		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
 		ETag: s.fetched.ETag, LastModified: s.fetched.LastModified,
 	}
 	if !idp.ValidUntil.IsZero() {
@@ -320,7 +320,7 @@ func (s *scope) blocking() *metav1.Condition {
 // is not when the spec names another source or another entity since.
 func (s *scope) servesSpec() bool {
 	idp, spec := s.tenant.Status.IDP, s.tenant.Spec
-	return s.idp != nil && idp != nil && idp.MetadataURL == spec.MetadataURL &&
+	return s.idp != nil && idp != nil && idp.Source == sourceOf(s.tenant) &&
 		(spec.IDPEntityID == "" || spec.IDPEntityID == idp.EntityID)
 }
 

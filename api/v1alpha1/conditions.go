@@ -34,6 +34,12 @@ const (
 const (
 	ReasonSucceeded   = "Succeeded"
 	ReasonProgressing = "Progressing"
+	// ReasonAccessDisabled: Ready is True, and sign-ins are refused as
+	// spec.access says.
+	ReasonAccessDisabled = "AccessDisabled"
+	// ReasonSuspended: spec.suspend stops the operator's work. Ready is True
+	// when users can sign in with what was configured before.
+	ReasonSuspended = "Suspended"
 )
 
 // Reasons of MetadataFetched besides Succeeded.
@@ -47,6 +53,7 @@ const (
 	ReasonTooLarge           = "TooLarge"
 	ReasonRedirectNotAllowed = "RedirectNotAllowed"
 	ReasonURLNotAllowed      = "URLNotAllowed"
+	ReasonSourceNotFound     = "SourceNotFound"
 )
 
 // Reasons of MetadataAccepted besides Succeeded.
@@ -58,6 +65,7 @@ const (
 	ReasonNoSigningCertificate = "NoSigningCertificate"
 	ReasonInsecureEndpoint     = "InsecureEndpoint"
 	ReasonExpired              = "Expired"
+	ReasonSignatureInvalid     = "SignatureInvalid"
 )
 
 // Reasons of CertificatesValid.
@@ -93,8 +101,21 @@ const (
 	// EventCertificateDropped: the IdP publishes a signing certificate that
 	// cannot be used; the others are.
 	EventCertificateDropped = "CertificateDropped"
+	// EventSSOHostChanged: users are sent to another host of the IdP than before.
+	EventSSOHostChanged = "SSOHostChanged"
+	// EventKeyRotated: the SP key has a successor, or the successor took over.
+	EventKeyRotated = "KeyRotated"
 )
 
-// AnnotationReconcileRequestedAt asks for a fetch at once whenever its value
-// changes; status.lastHandledReconcileAt echoes the value that was handled.
-const AnnotationReconcileRequestedAt = "sso.cequence.cloud/reconcile-requested-at"
+// Annotations by which people ask for something; the status says what was done.
+const (
+	// AnnotationReconcileRequestedAt asks for a fetch at once whenever its value
+	// changes; status.lastHandledReconcileAt echoes the value that was handled.
+	AnnotationReconcileRequestedAt = "sso.cequence.cloud/reconcile-requested-at"
+	// AnnotationAcceptMetadata accepts the document of that digest
+	// (status.rejectedDigest) although its entity ID is not the one before.
+	AnnotationAcceptMetadata = "sso.cequence.cloud/accept-metadata"
+	// AnnotationRotateKeyRequestedAt asks for a new SP key whenever its value
+	// changes; status.key.lastHandledRotateAt echoes the value that was handled.
+	AnnotationRotateKeyRequestedAt = "sso.cequence.cloud/rotate-key-requested-at"
+)

@@ -5,6 +5,8 @@ import (
 )
 
 // SAMLTenantSpec is what a customer wants: its name and its identity provider.
+// +kubebuilder:validation:XValidation:rule="has(self.metadataURL) != has(self.metadataFrom)",message="set exactly one of metadataURL (in Entra ID the \"App Federation Metadata Url\") and metadataFrom"
+// +kubebuilder:validation:XValidation:rule="!has(self.metadataCA) || has(self.metadataURL)",message="metadataCA verifies the host of metadataURL and has no meaning with metadataFrom; remove it"
 type SAMLTenantSpec struct {
 	// CustomerName is the customer's host below the base domain: a DNS label.
 	// It is part of the entity ID that the customer has entered at its identity
@@ -24,15 +26,22 @@ type SAMLTenantSpec struct {
 	DisplayName string `json:"displayName,omitempty"`
 
 	// MetadataURL is where the identity provider publishes its SAML metadata;
-	// in Entra ID the "App Federation Metadata Url" of the application.
+	// in Entra ID the "App Federation Metadata Url" of the application. Exactly
+	// one of it and metadataFrom is set.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self)",message="must be an absolute URL; in Entra ID copy the application's \"App Federation Metadata Url\""
 	// +kubebuilder:validation:XValidation:rule="!isURL(self) || (url(self).getScheme() == 'https' && url(self).getHostname() != '')",message="must start with https://, since the signing certificates in it decide who may sign in"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="must not have a fragment; remove everything from '#' on"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/?#]*@')",message="must not have user information; metadata is public, remove everything up to '@' in the host part"
-	// +required
-	MetadataURL string `json:"metadataURL"`
+	// +optional
+	MetadataURL string `json:"metadataURL,omitempty"`
+
+	// MetadataFrom takes the metadata from a ConfigMap or Secret of the tenant's
+	// namespace, for an identity provider that publishes no URL, such as Google
+	// Workspace.
+	// +optional
+	MetadataFrom *MetadataSource `json:"metadataFrom,omitempty"`
 
 	// IDPEntityID picks one identity provider of a document that holds several,
 	// and pins it: a document with another entity ID is not taken over. Unset,
@@ -49,6 +58,16 @@ type SAMLTenantSpec struct {
 	// +optional
 	MetadataCA string `json:"metadataCA,omitempty"`
 
+	// MetadataSigningCertificates are PEM certificates of which one must have
+	// signed the metadata document. Unset: a signature is not asked for.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=16384
+	// +kubebuilder:validation:XValidation:rule="self.all(c, c.contains('-----BEGIN CERTIFICATE-----'))",message="each must be a PEM certificate (-----BEGIN CERTIFICATE-----)"
+	// +listType=atomic
+	// +optional
+	MetadataSigningCertificates []string `json:"metadataSigningCertificates,omitempty"`
+
 	// RefreshInterval is the time between two fetches of the metadata, from 5m
 	// to 24h. Unset: the operator's --refresh-interval.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5m') && duration(self) <= duration('24h')",message="must be between 5m and 24h; 1h is the default"
@@ -56,6 +75,25 @@ type SAMLTenantSpec struct {
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +optional
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
+
+	// RolloverGrace is how long a signing key that the metadata no longer lists
+	// is still trusted, from 0s to 24h: an identity provider needs minutes to
+	// switch everywhere. 0s distrusts it at once. Unset: 30m.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="must be between 0s and 24h; 30m is the default"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +optional
+	RolloverGrace *metav1.Duration `json:"rolloverGrace,omitempty"`
+
+	// Access is Enabled when unset. Disabled keeps the configuration, refuses
+	// sign-ins and ends the sessions of the tenant's users.
+	// +optional
+	Access Access `json:"access,omitempty"`
+
+	// Suspend stops the operator's work on the tenant. Sign-ins go on with what
+	// was configured last.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
 
 	// AttributeMapping names the SAML attributes that describe a user. Unset
 	// ones: the names that Entra ID sends, then other common names.
@@ -69,6 +107,39 @@ type SAMLTenantSpec struct {
 	// ServiceProvider says how requests to the identity provider are made.
 	// +optional
 	ServiceProvider *ServiceProvider `json:"serviceProvider,omitempty"`
+}
+
+// Access says whether the users of a tenant may sign in.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type Access string
+
+// Values of Access.
+const (
+	AccessEnabled  Access = "Enabled"
+	AccessDisabled Access = "Disabled"
+)
+
+// MetadataSource is a place in the tenant's namespace that holds metadata.
+// +kubebuilder:validation:XValidation:rule="has(self.configMapKeyRef) != has(self.secretKeyRef)",message="set exactly one of configMapKeyRef and secretKeyRef"
+type MetadataSource struct {
+	// ConfigMapKeyRef names a key of a ConfigMap.
+	// +optional
+	ConfigMapKeyRef *KeyReference `json:"configMapKeyRef,omitempty"`
+	// SecretKeyRef names a key of a Secret.
+	// +optional
+	SecretKeyRef *KeyReference `json:"secretKeyRef,omitempty"`
+}
+
+// KeyReference names a key of a ConfigMap or Secret in the tenant's namespace.
+type KeyReference struct {
+	// Name of the object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key within its data.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key"`
 }
 
 // AttributeMapping maps properties of a user to names of SAML attributes.
@@ -139,6 +210,39 @@ type ServiceProvider struct {
 	// +kubebuilder:validation:Enum="urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";"urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 	// +optional
 	NameIDFormat string `json:"nameIDFormat,omitempty"`
+	// KeySecretRef names a Secret of type kubernetes.io/tls in the tenant's
+	// namespace whose RSA key pair is used, such as one that cert-manager keeps.
+	// A new pair in it takes effect after keyRotation.overlap. Unset: the
+	// operator makes the pair.
+	// +optional
+	KeySecretRef *SecretReference `json:"keySecretRef,omitempty"`
+	// KeyRotation says when the SP key is replaced.
+	// +optional
+	KeyRotation *KeyRotation `json:"keyRotation,omitempty"`
+}
+
+// KeyRotation replaces the SP key in two steps: the next key is published in
+// the SP metadata and decrypts, and after the overlap it takes over, signs, and
+// the one before is removed.
+// +kubebuilder:validation:XValidation:rule="!has(self.interval) || !has(self.overlap) || duration(self.overlap) < duration(self.interval)",message="overlap must be shorter than interval"
+type KeyRotation struct {
+	// Interval is the age at which a key that the operator made gets a
+	// successor, from 720h (30 days) to 87600h (10 years). Unset: only before
+	// its certificate expires, or when the annotation
+	// sso.cequence.cloud/rotate-key-requested-at asks for it.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('720h') && duration(self) <= duration('87600h')",message="must be between 720h (30 days) and 87600h (10 years)"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +optional
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// Overlap is how long both keys are published, from 0s to 2160h (90 days):
+	// in that time the identity provider has to learn the next one. Unset: 336h
+	// (14 days).
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('2160h')",message="must be between 0s and 2160h (90 days); 336h is the default"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +optional
+	Overlap *metav1.Duration `json:"overlap,omitempty"`
 }
 
 // SAMLTenantStatus is what the operator knows of the tenant.
@@ -165,9 +269,21 @@ type SAMLTenantStatus struct {
 	// +optional
 	ServiceProvider *ServiceProviderStatus `json:"serviceProvider,omitempty"`
 
+	// Key describes the key pair of our side.
+	// +optional
+	Key *KeyStatus `json:"key,omitempty"`
+
 	// IDP describes the metadata that is in use.
 	// +optional
 	IDP *IDPStatus `json:"idp,omitempty"`
+
+	// RejectedDigest identifies the last document when it was refused and could
+	// be read. Where the entity ID was the reason, an administrator accepts the
+	// document by the annotation sso.cequence.cloud/accept-metadata with this
+	// value.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	RejectedDigest string `json:"rejectedDigest,omitempty"`
 
 	// Certificates are the identity provider's signing certificates in use.
 	// +listType=atomic
@@ -190,6 +306,12 @@ type SAMLTenantStatus struct {
 	// +optional
 	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
 
+	// SourceVersion is the resourceVersion of the ConfigMap or Secret that
+	// metadataFrom names, as it was read last.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	SourceVersion string `json:"sourceVersion,omitempty"`
+
 	// ConsecutiveFailures counts the fetches that failed, or whose document was
 	// refused, since the last success.
 	// +optional
@@ -198,6 +320,11 @@ type SAMLTenantStatus struct {
 	// SecretRef names the Secret with the rendered configuration.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
+
+	// SessionsNotBefore is when the access of the tenant's users was last
+	// disabled or enabled again. Sessions that began before are ended.
+	// +optional
+	SessionsNotBefore *metav1.Time `json:"sessionsNotBefore,omitempty"`
 
 	// ConfigHash is the hash of the configuration in the Secret.
 	// +kubebuilder:validation:MaxLength=64
@@ -231,8 +358,9 @@ type IDPStatus struct {
 	SSOURL string `json:"ssoURL"`
 	// Digest is over the meaning of the metadata, not over its bytes.
 	Digest string `json:"digest"`
-	// MetadataURL is where it was fetched.
-	MetadataURL string `json:"metadataURL"`
+	// Source is where it came from: the URL, or configmap/NAME/KEY or
+	// secret/NAME/KEY in the tenant's namespace.
+	Source string `json:"source"`
 	// ValidUntil is the document's own end of validity.
 	// +optional
 	ValidUntil *metav1.Time `json:"validUntil,omitempty"`
@@ -258,11 +386,52 @@ type CertificateStatus struct {
 	NotBefore metav1.Time `json:"notBefore"`
 	// NotAfter is the end of validity.
 	NotAfter metav1.Time `json:"notAfter"`
+	// TrustedUntil is set when the metadata no longer lists the certificate: it
+	// is trusted until then (spec.rolloverGrace).
+	// +optional
+	TrustedUntil *metav1.Time `json:"trustedUntil,omitempty"`
+}
+
+// KeyStatus describes the SP's key pair in use, which signs requests and
+// decrypts assertions, and its successor.
+type KeyStatus struct {
+	KeyPairStatus `json:",inline"`
+	// NextRotationTime is when a successor is made.
+	// +optional
+	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
+	// Next is published already and takes over at its time. Give its
+	// certificate to the identity provider before.
+	// +optional
+	Next *NextKeyStatus `json:"next,omitempty"`
+	// LastHandledRotateAt is the value of the annotation
+	// sso.cequence.cloud/rotate-key-requested-at that was handled last.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	LastHandledRotateAt string `json:"lastHandledRotateAt,omitempty"`
+}
+
+// KeyPairStatus describes a key pair by its certificate.
+type KeyPairStatus struct {
+	// FingerprintSHA256 is over the DER bytes, in lower-case hex.
+	FingerprintSHA256 string `json:"fingerprintSHA256"`
+	// NotBefore is the begin of validity.
+	NotBefore metav1.Time `json:"notBefore"`
+	// NotAfter is the end of validity.
+	NotAfter metav1.Time `json:"notAfter"`
+}
+
+// NextKeyStatus describes the key pair that takes over next.
+type NextKeyStatus struct {
+	KeyPairStatus `json:",inline"`
+	// SignsFrom is when it takes over.
+	SignsFrom metav1.Time `json:"signsFrom"`
 }
 
 // SecretReference names a Secret in the tenant's namespace.
 type SecretReference struct {
 	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 }
 
@@ -271,6 +440,11 @@ type SecretReference struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=samlt,categories=sso
+// +kubebuilder:selectablefield:JSONPath=`.spec.customerName`
+// +kubebuilder:selectablefield:JSONPath=`.spec.metadataURL`
+// +kubebuilder:selectablefield:JSONPath=`.spec.idpEntityID`
+// +kubebuilder:selectablefield:JSONPath=`.spec.access`
+// +kubebuilder:selectablefield:JSONPath=`.spec.suspend`
 // +kubebuilder:printcolumn:name="Customer",type=string,JSONPath=`.spec.customerName`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`

@@ -43,7 +43,9 @@ type Config struct {
 	// DisplayName is for people; it may be empty.
 	DisplayName string `json:"displayName,omitempty"`
 	// Host is the lower-case host name that selects this tenant, without a port.
-	Host             string           `json:"host"`
+	Host string `json:"host"`
+	// Disabled: sign-ins are refused, and nobody has a session.
+	Disabled         bool             `json:"disabled,omitempty"`
 	ServiceProvider  ServiceProvider  `json:"serviceProvider"`
 	IdentityProvider IdentityProvider `json:"identityProvider"`
 	AttributeMapping AttributeMapping `json:"attributeMapping"`
@@ -102,6 +104,9 @@ type AttributeMapping struct {
 type Session struct {
 	MaxDuration Seconds `json:"maxDurationSeconds"`
 	IdleTimeout Seconds `json:"idleTimeoutSeconds"`
+	// NotBefore, in Unix seconds, ends the sessions that began before it; zero
+	// ends none.
+	NotBefore int64 `json:"notBefore,omitempty"`
 }
 
 // Seconds is a duration in whole seconds.

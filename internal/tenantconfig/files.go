@@ -18,6 +18,10 @@ const (
 	// FileKey and FileCertificate are the keys of a kubernetes.io/tls Secret.
 	FileKey         = "tls.key"
 	FileCertificate = "tls.crt"
+	// FileNextKey and FileNextCertificate are there while the pair above is
+	// being replaced: the next key decrypts and does not sign yet.
+	FileNextKey         = "next.key"
+	FileNextCertificate = "next.crt"
 )
 
 // Labels and annotations of the Secrets. The operator and the gateway watch

@@ -44,11 +44,28 @@ metadataCA: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 refreshInterval: 1h30m
 attributeMapping: {userID: uid, email: mail, givenName: gn, surname: sn, displayName: cn, groups: memberOf}
 session: {maxDuration: 12h, idleTimeout: 30m}
-serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"}
+serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
+metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
+rolloverGrace: 0s
+access: Disabled
+suspend: true
 `},
+	"metadata in a ConfigMap":  {spec: "customerName: acme\nmetadataFrom: {configMapKeyRef: {name: google, key: metadata.xml}}"},
+	"metadata in a Secret":     {spec: "customerName: acme\nmetadataFrom: {secretKeyRef: {name: google, key: metadata.xml}}"},
+	"two sources":              {spec: minimal + "metadataFrom: {secretKeyRef: {name: google, key: metadata.xml}}", message: "set exactly one of metadataURL"},
+	"two objects":              {spec: "customerName: acme\nmetadataFrom: {secretKeyRef: {name: a, key: b}, configMapKeyRef: {name: a, key: b}}", message: "exactly one of configMapKeyRef and secretKeyRef"},
+	"no object":                {spec: "customerName: acme\nmetadataFrom: {}", message: "exactly one of configMapKeyRef and secretKeyRef"},
+	"a CA for no host":         {spec: "customerName: acme\nmetadataFrom: {secretKeyRef: {name: a, key: b}}\nmetadataCA: '-----BEGIN CERTIFICATE-----'", message: "no meaning with metadataFrom"},
+	"a signer that is a path":  {spec: minimal + "metadataSigningCertificates: [/etc/ssl/ca.pem]", message: "PEM certificate"},
+	"no signers":               {spec: minimal + "metadataSigningCertificates: []", message: "at least 1"},
+	"a week of grace":          {spec: minimal + "rolloverGrace: 168h", message: "between 0s and 24h"},
+	"another access":           {spec: minimal + "access: No", message: "Unsupported value"},
+	"a new key each day":       {spec: minimal + "serviceProvider: {keyRotation: {interval: 24h}}", message: "between 720h"},
+	"a year's overlap":         {spec: minimal + "serviceProvider: {keyRotation: {overlap: 8760h}}", message: "between 0s and 2160h"},
+	"keys that never settle":   {spec: minimal + "serviceProvider: {keyRotation: {interval: 720h, overlap: 720h}}", message: "overlap must be shorter"},
 	"Entra ID's URL":           {spec: "customerName: acme\nmetadataURL: https://login.microsoftonline.com/7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40/federationmetadata/2007-06/federationmetadata.xml?appid=1b8f3c2b"},
 	"no customer name":         {spec: "metadataURL: https://idp.example.com/metadata", message: "spec.customerName: Required value"},
-	"no metadata URL":          {spec: "customerName: acme", message: "spec.metadataURL: Required value"},
+	"no metadata URL":          {spec: "customerName: acme", message: "set exactly one of metadataURL"},
 	"a company's full name":    {spec: "customerName: Acme Inc.\nmetadataURL: https://idp.example.com/metadata", message: `write "acme-inc"`},
 	"an underscore":            {spec: "customerName: acme_inc\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},
 	"a dot":                    {spec: "customerName: acme.evil\nmetadataURL: https://idp.example.com/metadata", message: "must be a DNS label"},

@@ -175,7 +175,10 @@ func (r *Registry) Status() []Status {
 // configuration, without the key.
 func configHash(files tenantconfig.Files) string {
 	config := maps.Clone(files)
-	delete(config, tenantconfig.FileKey)
-	delete(config, tenantconfig.FileCertificate)
+	for _, name := range []string{
+		tenantconfig.FileKey, tenantconfig.FileCertificate, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate,
+	} {
+		delete(config, name)
+	}
 	return config.Hash()
 }
