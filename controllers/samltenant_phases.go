@@ -186,7 +186,7 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 
 // render makes the configuration from the spec and the accepted metadata.
 func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
-	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.spCertificate)
+	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, nil, s.spCertificate)
 	if err != nil {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)
 	}

@@ -321,6 +321,10 @@ type SAMLTenantStatus struct {
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 
+	// Access is what the configuration in the Secret says; empty is Enabled.
+	// +optional
+	Access Access `json:"access,omitempty"`
+
 	// SessionsNotBefore is when the access of the tenant's users was last
 	// disabled or enabled again. Sessions that began before are ended.
 	// +optional

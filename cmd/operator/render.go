@@ -189,7 +189,7 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 	if err != nil {
 		return "", err
 	}
-	files, err := render.Files(tenant, base, idp, certificate)
+	files, err := render.Files(tenant, base, idp, nil, certificate)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", v1alpha1.ReasonApplyFailed, err)
 	}

@@ -16,10 +16,13 @@ import (
 )
 
 // Files renders the configuration of tenant, whose IdP is idp and whose SP key
-// has the given certificate.
-func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, spCertificate *x509.Certificate) (tenantconfig.Files, error) {
+// has the given certificate. Withdrawn are certificates that idp lists no
+// longer and that are trusted all the same for some time. Of the tenant's
+// status only sessionsNotBefore counts.
+func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificate *x509.Certificate) (tenantconfig.Files, error) {
 	idp = canonical(idp)
-	config := config(tenant, base, idp)
+	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
+	config := config(tenant, base, idp, trusted)
 	encoded, err := tenantconfig.Encode(config)
 	if err != nil {
 		return nil, err
@@ -35,7 +38,7 @@ func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descri
 	return tenantconfig.Files{
 		tenantconfig.FileConfig:      encoded,
 		tenantconfig.FileIDPMetadata: idpMetadata,
-		tenantconfig.FileIDPSigning:  signingPEM(idp.SigningCertificates),
+		tenantconfig.FileIDPSigning:  signingPEM(trusted),
 		tenantconfig.FileSPMetadata:  spMetadata,
 	}, nil
 }
@@ -47,13 +50,17 @@ func canonical(idp *idpmetadata.Descriptor) *idpmetadata.Descriptor {
 	c := *idp
 	c.ValidUntil = time.Time{}
 	c.CacheDuration = 0
-	c.SigningCertificates = slices.SortedFunc(slices.Values(idp.SigningCertificates), func(a, b *x509.Certificate) int {
-		return strings.Compare(idpmetadata.Fingerprint(a), idpmetadata.Fingerprint(b))
-	})
+	c.SigningCertificates = sorted(idp.SigningCertificates)
 	return &c
 }
 
-func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor) tenantconfig.Config {
+func sorted(certificates []*x509.Certificate) []*x509.Certificate {
+	return slices.SortedFunc(slices.Values(certificates), func(a, b *x509.Certificate) int {
+		return bytes.Compare(a.Raw, b.Raw)
+	})
+}
+
+func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, trusted []*x509.Certificate) tenantconfig.Config {
 	spec := tenant.Spec
 	urls := base.ServiceProvider(spec.CustomerName)
 	sp := tenantconfig.ServiceProvider{
@@ -69,9 +76,13 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		}
 		sp.NameIDFormat = spec.ServiceProvider.NameIDFormat
 	}
-	certificates := make([]string, len(idp.SigningCertificates))
-	for i, c := range idp.SigningCertificates {
+	certificates := make([]string, len(trusted))
+	for i, c := range trusted {
 		certificates[i] = base64.StdEncoding.EncodeToString(c.Raw)
+	}
+	lifetime := session(spec.Session)
+	if at := tenant.Status.SessionsNotBefore; at != nil {
+		lifetime.NotBefore = at.Unix()
 	}
 	return tenantconfig.Config{
 		Version:         tenantconfig.Version,
@@ -79,6 +90,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		CustomerName:    spec.CustomerName,
 		DisplayName:     spec.DisplayName,
 		Host:            base.Host(spec.CustomerName),
+		Disabled:        spec.Access == v1alpha1.AccessDisabled,
 		ServiceProvider: sp,
 		IdentityProvider: tenantconfig.IdentityProvider{
 			EntityID:            idp.EntityID,
@@ -86,7 +98,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 			SigningCertificates: certificates,
 		},
 		AttributeMapping: attributeMapping(spec.AttributeMapping),
-		Session:          session(spec.Session),
+		Session:          lifetime,
 	}
 }
 

@@ -69,7 +69,7 @@ func acme() *v1alpha1.SAMLTenant {
 
 // Run with -update to accept a change of what is rendered.
 func TestFilesAreTheGoldenOnes(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), certificate(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,14 +96,14 @@ func TestFilesAreTheGoldenOnes(t *testing.T) {
 // Certificates in another order, and dates of validity, are no change.
 func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 	d := accepted(t)
-	first, err := render.Files(acme(), base(t), d, certificate(t))
+	first, err := render.Files(acme(), base(t), d, nil, certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(d.SigningCertificates)
 	d.ValidUntil = time.Now().Add(time.Hour)
 	d.CacheDuration = time.Minute
-	second, err := render.Files(acme(), base(t), d, certificate(t))
+	second, err := render.Files(acme(), base(t), d, nil, certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 
 func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 	d := accepted(t)
-	files, err := render.Files(acme(), base(t), d, certificate(t))
+	files, err := render.Files(acme(), base(t), d, nil, certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 
 // An implementation that is not ours reads our metadata.
 func TestSPMetadataIsReadByAnother(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), certificate(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificate(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestAMappedUserIDIsRequired(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.AttributeMapping = test.spec
-		files, err := render.Files(tenant, base(t), accepted(t), certificate(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificate(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
 		d, tenant := accepted(t), acme()
 		d.WantAuthnRequestsSigned = test.wanted
 		tenant.Spec.ServiceProvider = &v1alpha1.ServiceProvider{SignAuthnRequests: test.tenant}
-		files, err := render.Files(tenant, base(t), d, certificate(t))
+		files, err := render.Files(tenant, base(t), d, nil, certificate(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,6 +222,58 @@ func TestBaseDomain(t *testing.T) {
 	for _, bad := range []string{"", "S.example.com", "https://s.example.com", "s.example.com/", "s_x.example.com", "s..example.com", ".example.com", "s.example.com:0", "s.example.com:x", "s.example.com:70000", "s.example.com:", "-s.example.com", strings.Repeat("a.", 110) + "com"} {
 		if _, err := render.ParseBaseDomain(bad); err == nil {
 			t.Errorf("%q was taken for a base domain", bad)
+		}
+	}
+}
+
+// What the metadata lists no longer is trusted for a while, and is told apart
+// from what it lists.
+func TestWithdrawnCertificatesAreTrustedAndNotPublished(t *testing.T) {
+	d := accepted(t)
+	withdrawn := d.SigningCertificates[:1]
+	d.SigningCertificates = d.SigningCertificates[1:]
+	files, err := render.Files(acme(), base(t), d, withdrawn, certificate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(c.IdentityProvider.SigningCertificates), len(d.SigningCertificates)+1; got != want {
+		t.Errorf("%d certificates are trusted, want %d", got, want)
+	}
+	back, err := idpmetadata.Parse(files[tenantconfig.FileIDPMetadata], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back.Digest() != d.Digest() {
+		t.Error("the metadata lists the withdrawn certificate")
+	}
+}
+
+func TestAccessOfATenant(t *testing.T) {
+	at := metav1.Unix(1_800_000_000, 0)
+	for _, test := range []struct {
+		access v1alpha1.Access
+		at     *metav1.Time
+		want   bool
+		since  int64
+	}{
+		{"", nil, false, 0}, {v1alpha1.AccessEnabled, &at, false, at.Unix()}, {v1alpha1.AccessDisabled, &at, true, at.Unix()},
+	} {
+		tenant := acme()
+		tenant.Spec.Access, tenant.Status.SessionsNotBefore = test.access, test.at
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificate(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Disabled != test.want || c.Session.NotBefore != test.since {
+			t.Errorf("access %q: disabled %v, sessions not before %d", test.access, c.Disabled, c.Session.NotBefore)
 		}
 	}
 }
