@@ -71,9 +71,16 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
+	sources, err := newSources(cluster, o.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(sources); err != nil {
+		return nil, fmt.Errorf("add the cache of sources: %w", err)
+	}
 	recorder := mgr.GetEventRecorder(FieldOwner)
 	if err := (&SAMLTenantReconciler{
-		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Recorder: recorder,
+		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Sources: sources, Recorder: recorder,
 		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval, Gateway: o.Gateway, Now: time.Now,
 	}).SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the tenant controller: %w", err)

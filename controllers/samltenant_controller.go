@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -24,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/conditions"
@@ -57,7 +60,9 @@ type SAMLTenantReconciler struct {
 	// tenantconfig.LabelTenant, and the gateway Deployment.
 	Client client.Client
 	// Uncached reads what the cache leaves out: a Secret without our label.
-	Uncached   client.Reader
+	Uncached client.Reader
+	// Sources has the ConfigMaps and Secrets that are not ours, without content.
+	Sources    cache.Cache
 	Recorder   events.EventRecorder
 	Fetcher    Fetcher
 	BaseDomain render.BaseDomain
@@ -72,6 +77,7 @@ type SAMLTenantReconciler struct {
 // +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants/status,verbs=patch
 // +kubebuilder:rbac:groups=core,namespace=system,resources=secrets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=core,namespace=system,resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,namespace=system,resources=events,verbs=create;patch
 
 // Reconcile works on one tenant and writes its status once, at the end; a new
@@ -91,6 +97,10 @@ func (r *SAMLTenantReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 		if err := r.patchStatus(ctx, s); err != nil {
 			return ctrl.Result{}, err
 		}
+	}
+	if tenant.Spec.Suspend {
+		s.suspend()
+		return ctrl.Result{}, r.patchStatus(ctx, s)
 	}
 	end := r.run(ctx, s)
 	if end.kind == postponed {
@@ -131,7 +141,7 @@ func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome
 	}
 	result := ctrl.Result{RequeueAfter: busyRetry}
 	if !s.postponed {
-		result.RequeueAfter = max(time.Second, s.tenant.Status.NextRefreshTime.Sub(s.now))
+		result.RequeueAfter = max(time.Second, s.nextTurn().Sub(s.now))
 	}
 	if s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless {
 		result.Priority = ptr.To(handler.LowPriority)
@@ -165,30 +175,38 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 	}); err != nil {
 		return fmt.Errorf("index tenants by customer name: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SAMLTenant{}, referenceIndex, references); err != nil {
+		return fmt.Errorf("index tenants by what they refer to: %w", err)
+	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.SAMLTenant{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, reconcileRequested()))).
+			predicate.GenerationChangedPredicate{}, askedFor()))).
 		Owns(&corev1.Secret{}).
 		Watches(&v1alpha1.SAMLTenant{}, handler.EnqueueRequestsFromMapFunc(r.sameCustomerName),
 			builder.WithPredicates(predicate.Funcs{
 				UpdateFunc: func(event.UpdateEvent) bool { return false },
 			})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+	for _, kind := range []string{kindConfigMap, kindSecret} {
+		b = b.WatchesRawSource(source.Kind(r.Sources, sourceObject(kind), handler.TypedEnqueueRequestsFromMapFunc(r.referring(kind))))
+	}
 	if r.Gateway != "" {
 		b = b.Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.notSynced))
 	}
 	return b.Complete(r)
 }
 
-// reconcileRequested passes a change of the annotation that asks for a fetch.
-func reconcileRequested() predicate.Predicate {
+// askedFor passes a change of the annotations by which people ask for something.
+func askedFor() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return false },
 		DeleteFunc:  func(event.DeleteEvent) bool { return false },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationReconcileRequestedAt] !=
-				e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationReconcileRequestedAt]
+			before, after := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+			return slices.ContainsFunc([]string{
+				v1alpha1.AnnotationReconcileRequestedAt, v1alpha1.AnnotationAcceptMetadata, v1alpha1.AnnotationRotateKeyRequestedAt,
+			}, func(name string) bool { return before[name] != after[name] })
 		},
 	}
 }

@@ -2,11 +2,8 @@ package controllers
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -108,6 +105,7 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 			idp.CacheDuration = recorded.CacheDuration.Duration
 		}
 		s.idp = idp
+		s.loadWithdrawn(secret.Data)
 	case (recorded == nil || recorded.EntityID == idp.EntityID) &&
 		tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
 		s.idp, s.unproven = idp, true
@@ -118,15 +116,11 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 // fetch downloads the metadata when it is due. A failure is noted and ends
 // nothing: an edit of the spec applies while the IdP is down.
 func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
-	if !s.fetchDue() {
-		return outcome{}
+	if end := r.findSource(ctx, s); end.kind != proceed || !s.fetchDue() {
+		return end
 	}
 	status := &s.tenant.Status
-	request := idpmetadata.Request{URL: s.tenant.Spec.MetadataURL, CABundle: []byte(s.tenant.Spec.MetadataCA)}
-	if s.mayBeUnmodified() {
-		request.ETag, request.LastModified = status.IDP.ETag, status.IDP.LastModified
-	}
-	result, err := r.Fetcher.Fetch(ctx, request)
+	result, err := r.document(ctx, s)
 	if errors.Is(err, idpmetadata.ErrHostBusy) {
 		// Other tenants of this host are being fetched; a worker must not wait.
 		if s.idp == nil {
@@ -147,7 +141,7 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 		s.succeededRefresh(r.interval(s))
 		return outcome{}
 	}
-	s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the metadata was fetched from "+s.tenant.Spec.MetadataURL)
+	s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the metadata was fetched from "+sourceOf(s.tenant))
 	s.fetched = result
 	return outcome{}
 }
@@ -180,13 +174,21 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 		s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonExpired,
 			"the metadata in use says that it is valid no longer, and the identity provider has published no other; ask its administrator")
 	}
+	s.endGrace()
 	s.describeCertificates()
 	return outcome{}
 }
 
 // render makes the configuration from the spec and the accepted metadata.
 func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
-	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, nil, s.spCertificate)
+	if s.accessEdited() {
+		s.tenant.Status.SessionsNotBefore = &metav1.Time{Time: s.now}
+		if s.fetched == nil {
+			// The fetch that the edit makes due comes next.
+			s.refreshAfter(0)
+		}
+	}
+	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), s.spCertificate)
 	if err != nil {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)
 	}
@@ -210,6 +212,7 @@ func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	}
 	status := &s.tenant.Status
 	status.SecretRef = &v1alpha1.SecretReference{Name: name}
+	status.Access = s.tenant.Spec.Access
 	if status.ConfigHash != hash {
 		status.ConfigHash = hash
 		status.ConfigResourceVersion = resourceVersion
@@ -232,36 +235,4 @@ func reasonOr(err error, fallback string) string {
 		return string(reason)
 	}
 	return fallback
-}
-
-// certificateChange says in words which certificates came and went.
-func certificateChange(before, after []*x509.Certificate) string {
-	const named = 4
-	missing := func(from, in []*x509.Certificate) (n []string) {
-		more := 0
-		for _, c := range from {
-			switch {
-			case slices.ContainsFunc(in, c.Equal):
-			case len(n) < named:
-				n = append(n, idpmetadata.Fingerprint(c)[:16]+"…")
-			default:
-				more++
-			}
-		}
-		if more > 0 {
-			n = append(n, fmt.Sprintf("%d more", more))
-		}
-		return n
-	}
-	var parts []string
-	if added := missing(after, before); len(added) > 0 {
-		parts = append(parts, "added signing certificate "+strings.Join(added, ", "))
-	}
-	if removed := missing(before, after); len(removed) > 0 {
-		parts = append(parts, "removed signing certificate "+strings.Join(removed, ", "))
-	}
-	if len(parts) == 0 {
-		return "endpoints or formats differ"
-	}
-	return strings.Join(parts, "; ")
 }

@@ -36,6 +36,17 @@ func (s *scope) failedRefresh(interval time.Duration) {
 	s.refreshAfter(backoff(int(s.tenant.Status.ConsecutiveFailures), s.idp != nil, interval))
 }
 
+// nextTurn is when the tenant has to be looked at again, whatever happens.
+func (s *scope) nextTurn() time.Time {
+	next := s.tenant.Status.NextRefreshTime.Time
+	for _, w := range s.withdrawn {
+		if w.until.Before(next) {
+			next = w.until
+		}
+	}
+	return next
+}
+
 func (s *scope) refreshAfter(d time.Duration) {
 	s.tenant.Status.NextRefreshTime = &metav1.Time{Time: s.now.Add(d)}
 }

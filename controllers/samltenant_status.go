@@ -20,10 +20,6 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// expiringSoon is how long before its end a certificate is worth a word:
-// Entra ID begins to mail at 60 days and mails again at 30.
-const expiringSoon = 30 * 24 * time.Hour
-
 // kind says how a phase ended.
 type kind int
 
@@ -60,11 +56,17 @@ type scope struct {
 	configSecret *corev1.Secret
 	// idp is the accepted metadata: the last-known-good, or what replaced it.
 	idp *idpmetadata.Descriptor
+	// withdrawn are certificates that idp lists no longer and that are trusted
+	// until their time.
+	withdrawn []withdrawn
 	// unproven: only the Secret itself vouches for idp.
 	unproven bool
 	// postponed: a fetch is due but could not be made yet; the last-known-good
 	// can be worked on.
 	postponed bool
+	// sourceVersion is the resourceVersion of the object that metadataFrom names,
+	// "" when there is none.
+	sourceVersion string
 	// fetched is a new document, nil when none was fetched.
 	fetched       *idpmetadata.Result
 	spCertificate *x509.Certificate
@@ -149,8 +151,12 @@ func (s *scope) edited() bool { return s.tenant.Generation != s.tenant.Status.Ob
 // the status, so that a restart of the operator makes no fetch due.
 func (s *scope) fetchDue() bool {
 	status := s.tenant.Status
+	if s.idp != nil && s.accessEdited() {
+		// Sessions must not go on for as long as an IdP takes to answer.
+		return false
+	}
 	next := status.NextRefreshTime
-	if next == nil || !s.now.Before(next.Time) || s.requested() || s.edited() || s.unproven {
+	if next == nil || s.sourceVersion != status.SourceVersion || s.accepting() || !s.now.Before(next.Time) || s.requested() || s.edited() || s.unproven {
 		return true
 	}
 	if s.idp == nil && next.Sub(s.now) > maxRetry {
@@ -159,6 +165,21 @@ func (s *scope) fetchDue() bool {
 	}
 	return !s.servesSpec() && status.ConsecutiveFailures == 0
 }
+
+// accepting tells whether an administrator accepts the document that was
+// refused.
+func (s *scope) accepting() bool {
+	digest := s.tenant.Annotations[v1alpha1.AnnotationAcceptMetadata]
+	return digest != "" && digest == s.tenant.Status.RejectedDigest
+}
+
+// accessEdited tells whether the tenant's users are to be let in, or kept out,
+// other than the configuration in the Secret says.
+func (s *scope) accessEdited() bool {
+	return s.disabled() != (s.tenant.Status.Access == v1alpha1.AccessDisabled)
+}
+
+func (s *scope) disabled() bool { return s.tenant.Spec.Access == v1alpha1.AccessDisabled }
 
 // mayBeUnmodified tells whether "not modified" would be an answer to the
 // question: the last-known-good is there, came from this URL, and nothing was
@@ -186,77 +207,6 @@ func (s *scope) pinnedEntityID() string {
 	return ""
 }
 
-// takeOver makes idp, which was fetched and accepted, the one in use.
-func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
-	status := &s.tenant.Status
-	digest := idp.Digest()
-	if s.idp != nil && s.idp.Digest() != digest {
-		s.notes = append(s.notes, note{corev1.EventTypeNormal, v1alpha1.EventMetadataChanged, "TakeOver",
-			"the identity provider's metadata changed: " + certificateChange(s.idp.SigningCertificates, idp.SigningCertificates)})
-	}
-	if s.idp == nil || s.idp.Digest() != digest {
-		if n := len(idp.DroppedCertificates); n > 0 {
-			first := idp.DroppedCertificates[0]
-			s.notes = append(s.notes, note{corev1.EventTypeWarning, v1alpha1.EventCertificateDropped, "Accept",
-				fmt.Sprintf("%d of the identity provider's signing certificates are not used; the first, with the subject %q and the SHA-256 fingerprint %q, because %s", n, first.Subject, first.FingerprintSHA256, first.Reason)})
-		}
-	}
-	s.idp = idp
-	status.IDP = &v1alpha1.IDPStatus{
-		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
-		ETag: s.fetched.ETag, LastModified: s.fetched.LastModified,
-	}
-	if !idp.ValidUntil.IsZero() {
-		status.IDP.ValidUntil = &metav1.Time{Time: idp.ValidUntil}
-	}
-	if idp.CacheDuration > 0 {
-		status.IDP.CacheDuration = &metav1.Duration{Duration: idp.CacheDuration}
-	}
-	s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
-		fmt.Sprintf("the identity provider %s is trusted by its published signing certificates", idp.EntityID))
-}
-
-// describeCertificates lists the certificates in use and judges their dates.
-func (s *scope) describeCertificates() {
-	status := &s.tenant.Status
-	certificates := slices.SortedFunc(slices.Values(s.idp.SigningCertificates), func(a, b *x509.Certificate) int {
-		return a.NotAfter.Compare(b.NotAfter)
-	})
-	status.Certificates = nil
-	status.EarliestNotAfter = nil
-	var (
-		last    time.Time
-		current bool
-	)
-	for _, c := range certificates {
-		status.Certificates = append(status.Certificates, v1alpha1.CertificateStatus{
-			FingerprintSHA256: idpmetadata.Fingerprint(c), Subject: idpmetadata.Subject(c),
-			NotBefore: metav1.Time{Time: c.NotBefore}, NotAfter: metav1.Time{Time: c.NotAfter},
-		})
-		if c.NotAfter.After(s.now) {
-			last = c.NotAfter
-			current = current || !c.NotBefore.After(s.now)
-			if status.EarliestNotAfter == nil {
-				status.EarliestNotAfter = &metav1.Time{Time: c.NotAfter}
-			}
-		}
-	}
-	switch {
-	case last.IsZero():
-		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonAllExpired,
-			"all signing certificates of the identity provider have expired, so no sign-in can be verified; the customer's administrator must activate a new one")
-	case !current:
-		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonNotYetValid,
-			"no signing certificate of the identity provider is valid yet, so no sign-in can be verified; the customer's administrator must activate one that is")
-	case last.Before(s.now.Add(expiringSoon)):
-		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon,
-			"the last valid signing certificate of the identity provider expires within 30 days; ask the customer's administrator to add a new one")
-	default:
-		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonValid,
-			"a signing certificate of the identity provider is valid for more than 30 days")
-	}
-}
-
 // summarise draws Ready, Reconciling and Stalled from the other conditions;
 // no phase sets them.
 func (s *scope) summarise(end outcome) {
@@ -269,7 +219,11 @@ func (s *scope) summarise(end outcome) {
 		meta.RemoveStatusCondition(&status.Conditions, c)
 	}
 	blocking := s.blocking()
-	if blocking == nil {
+	switch {
+	case blocking == nil && s.disabled():
+		s.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAccessDisabled, "sign-ins are refused and sessions are ended, as spec.access says")
+		return
+	case blocking == nil:
 		s.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "users can sign in at "+status.ServiceProvider.SignOnURL)
 		return
 	}
@@ -279,6 +233,24 @@ func (s *scope) summarise(end outcome) {
 	} else {
 		s.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, blocking.Message)
 	}
+}
+
+// suspend says in the conditions that nothing is done for the tenant, and
+// leaves all that was found out before.
+func (s *scope) suspend() {
+	status := &s.tenant.Status
+	status.ObservedGeneration = s.tenant.Generation
+	for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		meta.RemoveStatusCondition(&status.Conditions, c)
+	}
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		s.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
+			"what was configured before goes on; certificates are not refreshed and edits wait until spec.suspend is removed")
+		return
+	}
+	message := "nothing is done for this tenant until spec.suspend is removed, and users cannot sign in yet"
+	s.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, message)
+	s.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSuspended, message)
 }
 
 // blocking returns the condition because of which this customer cannot sign in
@@ -301,10 +273,10 @@ func (s *scope) blocking() *metav1.Condition {
 		}
 		return &metav1.Condition{Reason: v1alpha1.ReasonProgressing, Message: "the identity provider's metadata is about to be fetched"}
 	}
-	if c := isFalse(v1alpha1.ConditionMetadataAccepted); c != nil && s.expired() {
+	if c := isFalse(v1alpha1.ConditionMetadataAccepted); c != nil && s.expired() && !s.disabled() {
 		return c
 	}
-	if c := isFalse(v1alpha1.ConditionCertificatesValid); c != nil {
+	if c := isFalse(v1alpha1.ConditionCertificatesValid); c != nil && !s.disabled() {
 		return c
 	}
 	c := isFalse(v1alpha1.ConditionGatewaySynced)
