@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 // assertion checks an Assertion that a verified signature covers, and reads

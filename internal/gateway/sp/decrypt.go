@@ -9,7 +9,8 @@ import (
 	"errors"
 	"slices"
 
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmldsig"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 const (
@@ -93,7 +94,7 @@ func decryptAssertion(encrypted *xmltree.Element, keys []*rsa.PrivateKey) (*xmlt
 	if err != nil {
 		return nil, err
 	}
-	assertion, err := xmltree.ParseWithin(encrypted, plaintext)
+	assertion, err := xmltree.ParseWithin(encrypted, plaintext, messageLimits)
 	if err != nil || !assertion.Is(nsAssertion, "Assertion") {
 		return nil, errDecrypt
 	}
@@ -105,9 +106,9 @@ func decryptAssertion(encrypted *xmltree.Element, keys []*rsa.PrivateKey) (*xmlt
 func encryptedKeys(encrypted, data *xmltree.Element) []*xmltree.Element {
 	var keys []*xmltree.Element
 	references := map[string]bool{}
-	if keyInfo := only(data, nsSignature, "KeyInfo"); keyInfo != nil {
+	if keyInfo := only(data, xmldsig.Namespace, "KeyInfo"); keyInfo != nil {
 		keys = slices.AppendSeq(keys, keyInfo.Named(nsEncryption, "EncryptedKey"))
-		for method := range keyInfo.Named(nsSignature, "RetrievalMethod") {
+		for method := range keyInfo.Named(xmldsig.Namespace, "RetrievalMethod") {
 			uri, _ := method.Attribute("URI")
 			if kind, ok := method.Attribute("Type"); !ok || kind == encryptedKeyType {
 				references[uri] = true
@@ -166,12 +167,12 @@ func oaepOptions(method *xmltree.Element) (*rsa.OAEPOptions, error) {
 		algorithm, _ := parameter.Attribute("Algorithm")
 		ok := false
 		switch {
-		case parameter.Is(nsSignature, "DigestMethod"):
+		case parameter.Is(xmldsig.Namespace, "DigestMethod"):
 			options.Hash, ok = oaepDigests[algorithm]
 		case parameter.Is(nsEncryption11, "MGF") && name == oaep11:
 			options.MGFHash, ok = oaepMasks[algorithm]
 		case parameter.Is(nsEncryption, "OAEPparams"):
-			label, err := base64Text(parameter)
+			label, err := xmldsig.Base64Text(parameter)
 			options.Label, ok = label, err == nil
 		}
 		if !ok {
@@ -190,7 +191,7 @@ func cipherValue(e *xmltree.Element) ([]byte, error) {
 	if value == nil {
 		return nil, errDecrypt
 	}
-	return base64Text(value)
+	return xmldsig.Base64Text(value)
 }
 
 // openCBC decrypts IV and ciphertext, and removes the padding, of which only

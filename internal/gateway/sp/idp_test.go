@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cequence.cloud/saml-operator/internal/gateway/sp"
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 const (
@@ -144,13 +144,16 @@ type signing struct {
 	edit      func(signature string) string
 }
 
+// treeLimits are wide enough for what is to be refused.
+var treeLimits = xmltree.Limits{Bytes: 16 << 20, Elements: 1 << 20, Parts: 1 << 20}
+
 var hashes = map[string]crypto.Hash{"1": crypto.SHA1, "224": crypto.SHA224, "256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}
 
 // sign inserts an enveloped signature of the element with that ID after its
 // first child, the Issuer.
 func (i idp) sign(t testing.TB, document, id string, s signing) string {
 	t.Helper()
-	root, err := xmltree.Parse([]byte(document))
+	root, err := xmltree.Parse([]byte(document), treeLimits)
 	require.NoError(t, err)
 	var signed *xmltree.Element
 	for e := range root.All() {
@@ -188,7 +191,7 @@ func (i idp) sign(t testing.TB, document, id string, s signing) string {
 		`<ds:DigestMethod Algorithm="` + s.digest + `"></ds:DigestMethod>` +
 		`<ds:DigestValue>` + base64.StdEncoding.EncodeToString(digest.Sum(nil)) + `</ds:DigestValue></ds:Reference>` +
 		s.reference + `</ds:SignedInfo>`
-	info, err := xmltree.Parse([]byte(signedInfo))
+	info, err := xmltree.Parse([]byte(signedInfo), treeLimits)
 	require.NoError(t, err)
 
 	hash := hashOf(s.algorithm)

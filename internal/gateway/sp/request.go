@@ -16,7 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmldsig"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 const (
@@ -87,7 +88,7 @@ func (r AuthnRequest) RedirectURL(relayState string, signer crypto.Signer) (stri
 		query += "&RelayState=" + url.QueryEscape(relayState)
 	}
 	if signer != nil {
-		query += "&SigAlg=" + url.QueryEscape(rsaSHA256)
+		query += "&SigAlg=" + url.QueryEscape(xmldsig.RSASHA256)
 		signature, err := signRSASHA256(signer, []byte(query))
 		if err != nil {
 			return "", err
@@ -187,7 +188,7 @@ func escape(b *bytes.Buffer, s string) {
 
 // envelopedSignature signs the document, whose root has that ID.
 func envelopedSignature(document []byte, id string, signer crypto.Signer) (string, error) {
-	root, err := xmltree.Parse(document)
+	root, err := xmltree.Parse(document, messageLimits)
 	if err != nil {
 		return "", fmt.Errorf("parse the request to be signed: %w", err)
 	}
@@ -195,23 +196,23 @@ func envelopedSignature(document []byte, id string, signer crypto.Signer) (strin
 
 	var reference bytes.Buffer
 	escape(&reference, "#"+id)
-	signedInfo := `<ds:SignedInfo xmlns:ds="` + nsSignature + `">` +
-		`<ds:CanonicalizationMethod Algorithm="` + exclusiveC14N + `"/>` +
-		`<ds:SignatureMethod Algorithm="` + rsaSHA256 + `"/>` +
+	signedInfo := `<ds:SignedInfo xmlns:ds="` + xmldsig.Namespace + `">` +
+		`<ds:CanonicalizationMethod Algorithm="` + xmldsig.ExclusiveC14N + `"/>` +
+		`<ds:SignatureMethod Algorithm="` + xmldsig.RSASHA256 + `"/>` +
 		`<ds:Reference URI="` + reference.String() + `"><ds:Transforms>` +
-		`<ds:Transform Algorithm="` + envelopedTransform + `"/>` +
-		`<ds:Transform Algorithm="` + exclusiveC14N + `"/></ds:Transforms>` +
-		`<ds:DigestMethod Algorithm="` + digestSHA256 + `"/>` +
+		`<ds:Transform Algorithm="` + xmldsig.EnvelopedSignature + `"/>` +
+		`<ds:Transform Algorithm="` + xmldsig.ExclusiveC14N + `"/></ds:Transforms>` +
+		`<ds:DigestMethod Algorithm="` + xmldsig.DigestSHA256 + `"/>` +
 		`<ds:DigestValue>` + base64.StdEncoding.EncodeToString(digest[:]) + `</ds:DigestValue>` +
 		`</ds:Reference></ds:SignedInfo>`
-	if root, err = xmltree.Parse([]byte(signedInfo)); err != nil {
+	if root, err = xmltree.Parse([]byte(signedInfo), messageLimits); err != nil {
 		return "", fmt.Errorf("parse SignedInfo: %w", err)
 	}
 	value, err := signRSASHA256(signer, root.Canonicalize(nil, nil, nil))
 	if err != nil {
 		return "", err
 	}
-	return `<ds:Signature xmlns:ds="` + nsSignature + `">` + signedInfo +
+	return `<ds:Signature xmlns:ds="` + xmldsig.Namespace + `">` + signedInfo +
 		`<ds:SignatureValue>` + base64.StdEncoding.EncodeToString(value) + `</ds:SignatureValue></ds:Signature>`, nil
 }
 

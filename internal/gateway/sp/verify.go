@@ -13,11 +13,15 @@ import (
 	"time"
 	"unicode"
 
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmldsig"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 // MaxResponseBytes is the size of the largest Response taken, decoded.
-const MaxResponseBytes = xmltree.MaxBytes
+const MaxResponseBytes = 256 << 10
+
+// messageLimits hold for a Response as it came, and for what was encrypted in it.
+var messageLimits = xmltree.Limits{Bytes: MaxResponseBytes, Elements: 5000, Parts: 40_000}
 
 // DefaultClockSkew is the skew that callers give to Expectations unless the
 // tenant says otherwise.
@@ -178,7 +182,7 @@ type verifier struct{ want Expectations }
 // for us, who signed the assertion, and what does that say. Until a signature
 // is verified nothing read here does more than refuse.
 func (v verifier) response(document []byte) (*Assertion, error) {
-	response, err := xmltree.Parse(document)
+	response, err := xmltree.Parse(document, messageLimits)
 	if err != nil {
 		return nil, parseRefusal(err)
 	}
@@ -280,7 +284,7 @@ func singleAssertion(response *xmltree.Element) (*xmltree.Element, error) {
 		return nil, refuse(CodeAssertionCount, "the Response must hold exactly one assertion; found %d", count)
 	}
 	for e := range response.All() {
-		if e.Is(nsSignature, "Signature") && e.Parent != response && (e.Parent != found || found.Local != "Assertion") {
+		if e.Is(xmldsig.Namespace, "Signature") && e.Parent != response && (e.Parent != found || found.Local != "Assertion") {
 			return nil, refuse(CodeSignatureStructure, "Signature at an unexpected place")
 		}
 	}
@@ -296,31 +300,11 @@ func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
 	}
 	for e := range assertion.All() {
 		nested := e != assertion && (e.Is(nsAssertion, "Assertion") || e.Is(nsAssertion, "EncryptedAssertion"))
-		if nested || e.Is(nsSignature, "Signature") && e.Parent != assertion {
+		if nested || e.Is(xmldsig.Namespace, "Signature") && e.Parent != assertion {
 			return nil, errDecrypt
 		}
 	}
 	return assertion, nil
-}
-
-// signer verifies the signature of a Response or Assertion and returns whose
-// it is, nil when there is none.
-func (v verifier) signer(signed *xmltree.Element) (*x509.Certificate, error) {
-	var element *xmltree.Element
-	for e := range signed.Named(nsSignature, "Signature") {
-		if element != nil {
-			return nil, refuse(CodeSignatureStructure, "%s has more than one Signature", signed.Local)
-		}
-		element = e
-	}
-	if element == nil {
-		return nil, nil
-	}
-	s, err := readSignature(element, signed)
-	if err != nil {
-		return nil, err
-	}
-	return s.trustedBy(v.want.SigningCertificates, v.want.Now)
 }
 
 // checkResponse checks the outer message [SAMLBindings 3.5.5.2, SAMLProf
@@ -433,7 +417,7 @@ type shape []struct {
 var (
 	responseShape = shape{
 		{nsAssertion, "Issuer", true},
-		{nsSignature, "Signature", true},
+		{xmldsig.Namespace, "Signature", true},
 		{nsProtocol, "Extensions", true},
 		{nsProtocol, "Status", true},
 		{nsAssertion, "Assertion", false}, // counted by singleAssertion
@@ -441,7 +425,7 @@ var (
 	}
 	assertionShape = shape{
 		{nsAssertion, "Issuer", true},
-		{nsSignature, "Signature", true},
+		{xmldsig.Namespace, "Signature", true},
 		{nsAssertion, "Subject", true},
 		{nsAssertion, "Conditions", true},
 		{nsAssertion, "Advice", true},

@@ -11,8 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"cequence.cloud/saml-operator/internal/gateway/sp/xmltree"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
+
+var limits = xmltree.Limits{Bytes: 256 << 10, Elements: 5000, Parts: 20_000}
 
 func TestCanonicalizeAgreesWithLibxml2(t *testing.T) {
 	file, err := os.Open("testdata/exc-c14n.jsonl")
@@ -27,7 +29,7 @@ func TestCanonicalizeAgreesWithLibxml2(t *testing.T) {
 			Canonical  string   `json:"canonical"`
 		}
 		require.NoError(t, decoder.Decode(&c))
-		root, err := xmltree.Parse([]byte(c.Document))
+		root, err := xmltree.Parse([]byte(c.Document), limits)
 		require.NoError(t, err, c.Document)
 		element := slices.Collect(root.All())[c.Element]
 		assert.Equal(t, c.Canonical, string(element.Canonicalize(nil, nil, c.PrefixList)), c.Document)
@@ -36,7 +38,7 @@ func TestCanonicalizeAgreesWithLibxml2(t *testing.T) {
 }
 
 func TestCanonicalizeOmitsOneElement(t *testing.T) {
-	root, err := xmltree.Parse([]byte(`<a><s>1</s>x<s>2</s></a>`))
+	root, err := xmltree.Parse([]byte(`<a><s>1</s>x<s>2</s></a>`), limits)
 	require.NoError(t, err)
 	second := slices.Collect(root.Children())[1]
 	assert.Equal(t, `dst:<a><s>1</s>x</a>`, string(root.Canonicalize([]byte("dst:"), second, nil)))
@@ -44,7 +46,7 @@ func TestCanonicalizeOmitsOneElement(t *testing.T) {
 
 // Both forms are libxml2's for <a xml:lang="en"></a>.
 func TestCanonicalizeOmitsTheBindingOfXML(t *testing.T) {
-	root, err := xmltree.Parse([]byte(`<a xmlns:xml="http://www.w3.org/XML/1998/namespace" xml:lang="en"/>`))
+	root, err := xmltree.Parse([]byte(`<a xmlns:xml="http://www.w3.org/XML/1998/namespace" xml:lang="en"/>`), limits)
 	require.NoError(t, err)
 	for _, inclusive := range [][]string{nil, {"xml"}} {
 		assert.Equal(t, `<a xml:lang="en"></a>`, string(root.Canonicalize(nil, nil, inclusive)))
@@ -68,7 +70,7 @@ func TestParseReads(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			root, err := xmltree.Parse([]byte(test.document))
+			root, err := xmltree.Parse([]byte(test.document), limits)
 			require.NoError(t, err)
 			text, ok := root.Text()
 			assert.True(t, ok)
@@ -78,7 +80,7 @@ func TestParseReads(t *testing.T) {
 }
 
 func TestAttributeIsOfNoNamespace(t *testing.T) {
-	root, err := xmltree.Parse([]byte("<a xmlns:p='urn:p' p:ID='twin' ID='\tx\r\n&#9;y'/>"))
+	root, err := xmltree.Parse([]byte("<a xmlns:p='urn:p' p:ID='twin' ID='\tx\r\n&#9;y'/>"), limits)
 	require.NoError(t, err)
 	value, ok := root.Attribute("ID")
 	assert.True(t, ok)
@@ -88,7 +90,7 @@ func TestAttributeIsOfNoNamespace(t *testing.T) {
 }
 
 func TestTextIsOfALeaf(t *testing.T) {
-	root, err := xmltree.Parse([]byte("<a>1<b>2<c>3</c></b>4</a>"))
+	root, err := xmltree.Parse([]byte("<a>1<b>2<c>3</c></b>4</a>"), limits)
 	require.NoError(t, err)
 	_, ok := root.Text()
 	assert.False(t, ok)
@@ -108,9 +110,12 @@ func TestParseRefuses(t *testing.T) {
 		document string
 		want     error
 	}{
-		"too large":                    {"<a>" + strings.Repeat("x", xmltree.MaxBytes) + "</a>", xmltree.ErrTooLarge},
+		"too large":                    {"<a>" + strings.Repeat("x", limits.Bytes) + "</a>", xmltree.ErrTooLarge},
 		"too deep":                     {nested(xmltree.MaxDepth + 1), xmltree.ErrLimit},
-		"too many elements":            {"<a>" + strings.Repeat("<b/>", xmltree.MaxElements) + "</a>", xmltree.ErrLimit},
+		"too many elements":            {"<a>" + strings.Repeat("<b/>", limits.Elements) + "</a>", xmltree.ErrLimit},
+		"too many attributes in all":   {"<a>" + strings.Repeat("<b c='' d='' e='' xmlns:f='urn:f'>g</b>", limits.Parts/5+1) + "</a>", xmltree.ErrLimit},
+		"too many pieces of text":      {"<a>" + strings.Repeat(" <!---->", limits.Parts+1) + "</a>", xmltree.ErrLimit},
+		"too many CDATA sections":      {"<a>" + strings.Repeat("<![CDATA[]]>", limits.Parts+1) + "</a>", xmltree.ErrLimit},
 		"too many attributes":          {"<a" + numbered(xmltree.MaxAttributes+1, " b%d=''") + "/>", xmltree.ErrLimit},
 		"attributes and namespaces":    {"<a" + numbered(40, " b%d=''") + numbered(40, " xmlns:n%d='urn:n'") + "/>", xmltree.ErrLimit},
 		"too many namespaces in scope": {"<a" + numbered(40, " xmlns:n%d='urn:n'") + "><b" + numbered(40, " xmlns:m%d='urn:n'") + "/></a>", xmltree.ErrLimit},
@@ -190,7 +195,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			root, err := xmltree.Parse([]byte(test.document))
+			root, err := xmltree.Parse([]byte(test.document), limits)
 			require.ErrorIs(t, err, test.want)
 			assert.Nil(t, root)
 		})
@@ -199,25 +204,25 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseTakesTheLimits(t *testing.T) {
 	depth := strings.Repeat("<a>", xmltree.MaxDepth) + strings.Repeat("</a>", xmltree.MaxDepth)
-	width := "<a>" + strings.Repeat("<b/>", xmltree.MaxElements-1) + "</a>"
-	size := "<a>" + strings.Repeat("x", xmltree.MaxBytes-len("<a></a>")) + "</a>"
+	width := "<a>" + strings.Repeat("<b/>", limits.Elements-1) + "</a>"
+	size := "<a>" + strings.Repeat("x", limits.Bytes-len("<a></a>")) + "</a>"
 	for _, document := range []string{depth, width, size} {
-		_, err := xmltree.Parse([]byte(document))
+		_, err := xmltree.Parse([]byte(document), limits)
 		assert.NoError(t, err)
 	}
 }
 
 func TestParseWithinSeesTheNamespacesOfItsContext(t *testing.T) {
-	outer, err := xmltree.Parse([]byte(`<a xmlns="urn:outer" xmlns:p="urn:p"><b xmlns="urn:inner"/></a>`))
+	outer, err := xmltree.Parse([]byte(`<a xmlns="urn:outer" xmlns:p="urn:p"><b xmlns="urn:inner"/></a>`), limits)
 	require.NoError(t, err)
 	context := slices.Collect(outer.Children())[0]
-	inner, err := xmltree.ParseWithin(context, []byte(`<p:c><d/></p:c>`))
+	inner, err := xmltree.ParseWithin(context, []byte(`<p:c><d/></p:c>`), limits)
 	require.NoError(t, err)
 	assert.True(t, inner.Is("urn:p", "c"))
 	assert.Equal(t, `<p:c xmlns:p="urn:p"><d xmlns="urn:inner"></d></p:c>`, string(inner.Canonicalize(nil, nil, nil)))
 	assert.Len(t, slices.Collect(outer.All()), 2)
 
-	_, err = xmltree.ParseWithin(context, []byte(strings.Repeat("<a>", xmltree.MaxDepth-1)+strings.Repeat("</a>", xmltree.MaxDepth-1)))
+	_, err = xmltree.ParseWithin(context, []byte(strings.Repeat("<a>", xmltree.MaxDepth-1)+strings.Repeat("</a>", xmltree.MaxDepth-1)), limits)
 	assert.ErrorIs(t, err, xmltree.ErrLimit, "the depth goes on where the context is")
 }
 
@@ -231,15 +236,13 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		root, err := xmltree.Parse(document)
+		root, err := xmltree.Parse(document, limits)
 		if err != nil {
 			return
 		}
 		canonical := root.Canonicalize(nil, nil, nil)
-		if len(canonical) > xmltree.MaxBytes {
-			return
-		}
-		again, err := xmltree.Parse(canonical)
+		// The canonical form may be the longer one, and declare more.
+		again, err := xmltree.Parse(canonical, xmltree.Limits{Bytes: 1 << 30, Elements: 1 << 30, Parts: 1 << 30})
 		require.NoError(t, err)
 		assert.Equal(t, string(canonical), string(again.Canonicalize(nil, nil, nil)))
 	})

@@ -15,22 +15,22 @@ const (
 )
 
 // Parse reads a document and returns its root.
-func Parse(document []byte) (*Element, error) {
-	return ParseWithin(nil, document)
+func Parse(document []byte, limits Limits) (*Element, error) {
+	return ParseWithin(nil, document, limits)
 }
 
 // ParseWithin reads a document as if it stood inside of context: its root has
 // context as Parent and sees the namespaces in scope there, but context does
 // not get a child. Decrypted XML is read so [XMLEnc 4.1].
-func ParseWithin(context *Element, document []byte) (*Element, error) {
-	if len(document) > MaxBytes {
+func ParseWithin(context *Element, document []byte, limits Limits) (*Element, error) {
+	if len(document) > limits.Bytes {
 		return nil, ErrTooLarge
 	}
 	document = bytes.TrimPrefix(document, []byte("\xef\xbb\xbf"))
 	if err := checkCharacters(document); err != nil {
 		return nil, err
 	}
-	p := &parser{in: normalizeLineEnds(string(document)), ids: map[string]struct{}{}}
+	p := &parser{in: normalizeLineEnds(string(document)), limits: limits, ids: map[string]struct{}{}}
 	depth := 0
 	for e := context; e != nil; e = e.Parent {
 		depth++
@@ -45,12 +45,14 @@ func ParseWithin(context *Element, document []byte) (*Element, error) {
 // parser walks the input once. Nodes and attributes are carved from slabs,
 // and values are substrings of the input unless they hold references.
 type parser struct {
-	in  string
-	pos int
+	in     string
+	pos    int
+	limits Limits
+	count  int // elements
+	parts  int
 
 	scope   []binding // in scope at pos, innermost last
 	ids     map[string]struct{}
-	count   int
 	pending []node      // children of the elements that are still open
 	own     []attribute // of the start tag at pos
 
@@ -116,8 +118,8 @@ func (p *parser) element(parent *Element, depth int) (*Element, error) {
 	if depth > MaxDepth {
 		return nil, fmt.Errorf("%w: deeper than %d elements", ErrLimit, MaxDepth)
 	}
-	if p.count++; p.count > MaxElements {
-		return nil, fmt.Errorf("%w: more than %d elements", ErrLimit, MaxElements)
+	if p.count++; p.count > p.limits.Elements {
+		return nil, fmt.Errorf("%w: more than %d elements", ErrLimit, p.limits.Elements)
 	}
 	outer := len(p.scope)
 	defer func() { p.scope = p.scope[:outer] }()
@@ -143,7 +145,9 @@ func (p *parser) element(parent *Element, depth int) (*Element, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.pending = append(p.pending, node{text: text})
+			if err := p.piece(text); err != nil {
+				return nil, err
+			}
 			p.pos += next
 		}
 		switch rest := p.in[p.pos:]; {
@@ -173,7 +177,9 @@ func (p *parser) element(parent *Element, depth int) (*Element, error) {
 			if end < 0 {
 				return nil, p.malformed("unterminated CDATA section")
 			}
-			p.pending = append(p.pending, node{text: rest[len("<![CDATA["):end]})
+			if err := p.piece(rest[len("<![CDATA["):end]); err != nil {
+				return nil, err
+			}
 			p.pos += end + len("]]>")
 		case strings.HasPrefix(rest, "<!"), strings.HasPrefix(rest, "<?"):
 			return nil, p.forbiddenMarkup()
@@ -185,6 +191,20 @@ func (p *parser) element(parent *Element, depth int) (*Element, error) {
 			p.pending = append(p.pending, node{element: child})
 		}
 	}
+}
+
+// piece adds text to the content of the innermost open element.
+func (p *parser) piece(text string) error {
+	p.pending = append(p.pending, node{text: text})
+	return p.part()
+}
+
+// part counts what takes room beside the elements.
+func (p *parser) part() error {
+	if p.parts++; p.parts > p.limits.Parts {
+		return fmt.Errorf("%w: more than %d attributes and pieces of text", ErrLimit, p.limits.Parts)
+	}
+	return nil
 }
 
 // startTag reads a start tag or an empty-element tag into e; pos is at '<'.
@@ -210,6 +230,9 @@ func (p *parser) startTag(e *Element) (empty bool, err error) {
 		}
 		if len(p.own)+len(p.scope)-declared == MaxAttributes {
 			return false, fmt.Errorf("%w: more than %d attributes", ErrLimit, MaxAttributes)
+		}
+		if err := p.part(); err != nil {
+			return false, err
 		}
 		var a attribute
 		if a.prefix, a.local, err = p.qualifiedName(); err != nil {

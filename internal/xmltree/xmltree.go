@@ -1,5 +1,5 @@
 // Package xmltree reads the small, strict part of XML 1.0 that SAML messages
-// need, and writes it back in Exclusive XML Canonicalization.
+// and metadata need, and writes it back in Exclusive XML Canonicalization.
 //
 // One tree serves both: what a signature's digest is computed over and what
 // is read from it afterwards are the same nodes, so that no second parser can
@@ -15,12 +15,18 @@ import (
 	"strings"
 )
 
-// The limits of a document. They bound the cost of parsing and of
-// canonicalizing, whatever the document says.
+// Limits bound what a document costs to parse and to keep, whatever it says.
+type Limits struct {
+	Bytes    int
+	Elements int
+	// Parts are attributes, namespace declarations and pieces of text together.
+	Parts int
+}
+
+// The limits of any document. They keep the cost of parsing and of
+// canonicalizing in proportion to its size.
 const (
-	MaxBytes      = 256 << 10
 	MaxDepth      = 64
-	MaxElements   = 5000
 	MaxAttributes = 64 // of one element, namespace declarations included
 	MaxNamespaces = 64 // declarations in scope at one place
 	// MaxNamespaceBytes is the length of a namespace URI: canonicalization
