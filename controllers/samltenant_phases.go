@@ -182,7 +182,8 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 // render makes the configuration from the spec and the accepted metadata.
 func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 	if s.accessEdited() {
-		s.tenant.Status.SessionsNotBefore = &metav1.Time{Time: s.now}
+		// Stored in whole seconds: the next one, so that no session of this one is left.
+		s.tenant.Status.SessionsNotBefore = &metav1.Time{Time: s.now.Truncate(time.Second).Add(time.Second)}
 		if s.fetched == nil {
 			// The fetch that the edit makes due comes next.
 			s.refreshAfter(0)

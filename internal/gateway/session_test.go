@@ -294,3 +294,50 @@ func TestWithoutASession(t *testing.T) {
 		}
 	}
 }
+
+// A tenant's access is disabled while users are signed in, and enabled again:
+// nobody gets in meanwhile, and no session of before comes back.
+func TestDisabledAccessEndsSessionsForGood(t *testing.T) {
+	w := newWorld(t)
+	p := w.person()
+	p.signIn(acme)
+	if _, ok := p.whoami(acme); !ok {
+		t.Fatal("not signed in")
+	}
+	requestID, relayState := p.login(acme, "/")
+	c := w.config(acme)
+	c.Disabled = true
+	c.Session.NotBefore = w.clock.Now().Unix() + 1
+	w.write(c)
+	w.eventually("access is disabled", func() bool {
+		return p.get(site(acme)+"/").StatusCode == http.StatusForbidden
+	})
+	for _, path := range []string{"/", "/deep/link?x=1", "/saml/login"} {
+		if got := p.get(site(acme) + path); got.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: status %d, want 403", path, got.StatusCode)
+		}
+	}
+	if _, ok := p.whoami(acme); ok {
+		t.Error("the session goes on")
+	}
+	if got := p.post(acme, w.issue(acme, acme, requestID), relayState); got.StatusCode != http.StatusForbidden {
+		t.Errorf("a good response: status %d, want 403", got.StatusCode)
+	}
+	if got := p.get(site(acme) + "/saml/metadata"); got.StatusCode != http.StatusOK {
+		t.Errorf("SP metadata: status %d, want 200", got.StatusCode)
+	}
+
+	c.Disabled = false
+	w.write(c)
+	w.eventually("access is enabled", func() bool {
+		return strings.HasPrefix(p.get(site(acme)+"/").Header.Get("Location"), "/saml/login")
+	})
+	if _, ok := p.whoami(acme); ok {
+		t.Error("the session of before is back")
+	}
+	w.clock.advance(2 * time.Second)
+	p.signIn(acme)
+	if _, ok := p.whoami(acme); !ok {
+		t.Error("a new sign-in does not count")
+	}
+}

@@ -102,6 +102,10 @@ func (x *exchange) own() {
 	_ = controller.SetWriteDeadline(deadline)
 	secure(x.w.Header())
 
+	if x.tenant.Config.Disabled && (x.r.URL.Path == "/saml/login" || x.r.URL.Path == "/saml/acs") {
+		x.disabled()
+		return
+	}
 	switch x.r.URL.Path {
 	case "/saml/metadata":
 		x.allow(x.metadata, http.MethodGet, http.MethodHead)
@@ -147,6 +151,9 @@ func (x *exchange) application() {
 	}
 	s, err := x.current()
 	switch {
+	case x.tenant.Config.Disabled:
+		secure(x.w.Header())
+		x.disabled()
 	case err != nil:
 		x.storeFailed("read session", err)
 	case s == nil:
@@ -185,7 +192,7 @@ func (x *exchange) current() (*session.Session, error) {
 // and whether it counts.
 func (x *exchange) valid() (session.Session, bool) {
 	s, err := x.Codec.Open(x.binding, x.r)
-	return s, err == nil && session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
+	return s, err == nil && !x.tenant.Config.Disabled && session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
 }
 
 // host is the tenant's, with the port at which users reach it.
@@ -201,7 +208,14 @@ func (x *exchange) policy() session.Policy {
 	return session.Policy{
 		MaxDuration: x.tenant.Config.Session.MaxDuration.Duration(),
 		IdleTimeout: x.tenant.Config.Session.IdleTimeout.Duration(),
+		NotBefore:   time.Unix(x.tenant.Config.Session.NotBefore, 0),
 	}
+}
+
+// disabled answers for a tenant whose users are kept out.
+func (x *exchange) disabled() {
+	x.fail(problem{status: http.StatusForbidden, code: "tenant_disabled", title: "Access is switched off",
+		advice: "Your organization's access to this service is switched off. Please ask the provider of the service."})
 }
 
 // renew writes the cookie again if it is time to, and says whether it did.

@@ -74,6 +74,8 @@ func (s Session) Label() string { return cmp.Or(s.DisplayName, s.Email, s.Stable
 // Policy bounds a session's life.
 type Policy struct {
 	MaxDuration, IdleTimeout time.Duration
+	// NotBefore ends the sessions that began before it; the zero time ends none.
+	NotBefore time.Time
 }
 
 // NewID returns a session ID of at least 128 random bits.
@@ -141,7 +143,7 @@ func Check(s Session, p Policy, revoked *Revocations, now time.Time) error {
 	if !now.Before(p.Deadline(s)) {
 		return ErrExpired
 	}
-	if revoked.Contains(s.ID) {
+	if s.CreatedAt.Before(p.NotBefore) || revoked.Contains(s.ID) {
 		return ErrRevoked
 	}
 	return nil
