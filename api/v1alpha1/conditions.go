@@ -87,7 +87,10 @@ const (
 
 // Reasons of GatewaySynced.
 const (
-	ReasonRolloutComplete   = "RolloutComplete"
+	ReasonRolloutComplete = "RolloutComplete"
+	// ReasonRolloutNotNeeded: the gateway's pods take configurations up as they
+	// run. (--gateway-rollout=Structural)
+	ReasonRolloutNotNeeded  = "RolloutNotNeeded"
 	ReasonRolloutPending    = "RolloutPending"
 	ReasonRolloutInProgress = "RolloutInProgress"
 	ReasonRolloutStuck      = "RolloutStuck"

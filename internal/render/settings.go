@@ -50,6 +50,14 @@ func ParseBaseDomain(s string) (BaseDomain, error) {
 	return BaseDomain{name: name, port: port}, nil
 }
 
+// String returns what ParseBaseDomain reads, without the port when it is 443.
+func (b BaseDomain) String() string {
+	if b.port == 443 {
+		return b.name
+	}
+	return b.name + ":" + strconv.Itoa(b.port)
+}
+
 // Host returns the host of a customer, without a port.
 func (b BaseDomain) Host(customerName string) string { return customerName + "." + b.name }
 
