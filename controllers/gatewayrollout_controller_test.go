@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 	"cequence.cloud/saml-operator/internal/testidp"
 )
@@ -47,6 +48,15 @@ func (f *fixture) report(available int32, deadlineExceeded bool) {
 	require.NoError(f.t, f.Status().Patch(f.t.Context(), d, client.MergeFrom(before)))
 }
 
+// observe plays it for a change that starts no pods anew: its own status tells
+// that it has seen the Deployment as d is.
+func (f *fixture) observe(d *appsv1.Deployment) {
+	f.t.Helper()
+	before := d.DeepCopy()
+	d.Status.ObservedGeneration = d.Generation
+	require.NoError(f.t, f.Status().Patch(f.t.Context(), d, client.MergeFrom(before)))
+}
+
 // reportScaledDown does the same for a Deployment without replicas.
 func (f *fixture) reportScaledDown() {
 	f.t.Helper()
@@ -67,11 +77,16 @@ func rolledTo(d *appsv1.Deployment) string {
 	return d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash]
 }
 
+// untilRolledFrom waits for another hash than that. Meanwhile it observes what
+// the operator writes beside the pod template.
 func (f *fixture) untilRolledFrom(hash string) string {
 	f.t.Helper()
 	var now string
 	require.Eventually(f.t, func() bool {
-		now = rolledTo(f.deployment())
+		d := f.deployment()
+		if now = rolledTo(d); now == hash {
+			f.observe(d)
+		}
 		return now != hash
 	}, patience, tick, "the pod template still has the hash %q", hash)
 	return now
@@ -108,6 +123,7 @@ func TestGatewayIsRolledWhenTheFleetChanges(t *testing.T) {
 	third := f.untilRolledFrom(second)
 	f.report(1, true)
 	f.untilCondition("initech", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck)
+	f.untilEvent("saml-gateway", corev1.EventTypeWarning, v1alpha1.ReasonRolloutStuck, "does not progress")
 	f.report(2, false)
 	f.untilReady("globex")
 	f.untilReady("initech")
@@ -133,4 +149,86 @@ func TestGatewayIsRolledWhenTheFleetChanges(t *testing.T) {
 	require.NoError(t, f.Delete(t.Context(), globex))
 	require.NoError(t, f.Delete(t.Context(), f.secret("globex-saml-sp")))
 	f.untilRolledFrom(third)
+}
+
+func TestTenantsFollowTheGatewaysComingAndGoing(t *testing.T) {
+	f := start(t, "saml-gateway")
+	f.create(tenant("acme", startIDP(t, testidp.Options{})))
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+	f.create(deployment())
+	f.report(2, false)
+	f.untilRolledFrom("")
+	f.report(2, false)
+	f.untilReady("acme")
+
+	d := f.deployment()
+	f.update(d, func() { d.Spec.Replicas = ptr.To(int32(0)) })
+	f.reportScaledDown()
+	f.untilCondition("acme", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+	f.update(d, func() { d.Spec.Replicas = ptr.To(int32(2)) })
+	f.report(2, false)
+	f.untilReady("acme")
+
+	require.NoError(t, f.Delete(t.Context(), f.deployment()))
+	f.untilCondition("acme", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+}
+
+func TestPausedDeploymentIsNotRolledAndIsSaidToBePaused(t *testing.T) {
+	f := start(t, "saml-gateway")
+	d := deployment()
+	d.Spec.Paused = true
+	f.create(tenant("acme", startIDP(t, testidp.Options{})))
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+	f.create(d)
+	f.report(2, false)
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck)
+	f.untilMessage("acme", "paused")
+	require.Empty(t, rolledTo(f.deployment()))
+
+	f.update(d, func() { d.Spec.Paused = false })
+	f.untilRolledFrom("")
+	f.report(2, false)
+	f.untilReady("acme")
+}
+
+// In the mode Structural a tenant costs the gateway nothing: one rollout for
+// the gateway as a whole, none for those who come later.
+func TestStructuralRollsForTheGatewayAlone(t *testing.T) {
+	f := startRolling(t, "saml-gateway", rollout.Settings{Structural: true})
+	provider := startIDP(t, testidp.Options{})
+	d := deployment()
+	d.Spec.Paused = true
+	f.create(d)
+	f.report(2, false)
+	f.create(tenant("acme", provider))
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck)
+	f.update(d, func() { d.Spec.Paused = false })
+	hash := f.untilRolledFrom("")
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress)
+	f.report(2, false)
+	f.untilCondition("acme", v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutNotNeeded)
+
+	settled := f.deployment().ResourceVersion
+	f.create(tenant("globex", provider))
+	f.untilReady("globex")
+	got := &v1alpha1.SAMLTenant{ObjectMeta: metav1.ObjectMeta{Name: "acme"}}
+	f.update(got, func() { got.Spec.DisplayName = "Acme" })
+	f.until("acme", "the edit is served", func(t *v1alpha1.SAMLTenant) bool { return t.Generation == 2 })
+	f.untilReady("acme")
+	f.stop()
+	f.run()
+	f.create(tenant("initech", provider))
+	f.untilReady("initech")
+	require.Equal(t, settled, f.deployment().ResourceVersion, "neither tenants nor a restart write to the Deployment")
+	require.Equal(t, hash, rolledTo(f.deployment()))
+
+	// Whoever wants each change to be rolled gets it from then on.
+	f.stop()
+	f.rollout = rollout.Settings{}
+	f.run()
+	f.untilRolledFrom(hash)
+	f.report(2, false)
+	for _, name := range []string{"acme", "globex", "initech"} {
+		f.untilCondition(name, v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete)
+	}
 }

@@ -25,6 +25,7 @@ import (
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -39,9 +40,9 @@ type Options struct {
 	// Gateway is the name of the Deployment that serves the tenants; empty
 	// when the operator does not roll one.
 	Gateway string
-	// RolloutInterval is the least time between the starts of two rollouts.
-	RolloutInterval time.Duration
-	LeaderElection  bool
+	// Rollout says when the Deployment is rolled.
+	Rollout        rollout.Settings
+	LeaderElection bool
 	// HealthAddress and MetricsAddress are listened on; "0" for none.
 	HealthAddress, MetricsAddress string
 }
@@ -79,9 +80,15 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 		return nil, fmt.Errorf("add the cache of sources: %w", err)
 	}
 	recorder := mgr.GetEventRecorder(FieldOwner)
+	structure := rollout.Structure{ConfigVersion: tenantconfig.Version, BaseDomain: o.BaseDomain.String()}
+	structural := ""
+	if o.Rollout.Structural {
+		structural = rollout.FleetHash(structure, nil)
+	}
 	if err := (&SAMLTenantReconciler{
 		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Sources: sources, Recorder: recorder,
-		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval, Gateway: o.Gateway, Now: time.Now,
+		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval,
+		Gateway: o.Gateway, StructuralFleet: structural, Now: time.Now,
 	}).SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the tenant controller: %w", err)
 	}
@@ -89,7 +96,7 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 		if err := (&GatewayRolloutReconciler{
 			Client: mgr.GetClient(), Recorder: recorder,
 			Gateway:  types.NamespacedName{Namespace: o.Namespace, Name: o.Gateway},
-			Interval: o.RolloutInterval, Now: time.Now,
+			Settings: o.Rollout, Structure: structure, Now: time.Now,
 		}).SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("set up the rollout controller: %w", err)
 		}

@@ -11,8 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
@@ -71,7 +69,10 @@ type SAMLTenantReconciler struct {
 	// Gateway is the name of the Deployment that serves the tenants; empty
 	// when the operator does not roll one.
 	Gateway string
-	Now     func() time.Time
+	// StructuralFleet is the hash that the Deployment must have been rolled to
+	// when tenants cause no rollouts; empty when they do.
+	StructuralFleet string
+	Now             func() time.Time
 }
 
 // +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants,verbs=get;list;watch
@@ -191,7 +192,7 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 		b = b.WatchesRawSource(source.Kind(r.Sources, sourceObject(kind), handler.TypedEnqueueRequestsFromMapFunc(r.referring(kind))))
 	}
 	if r.Gateway != "" {
-		b = b.Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.notSynced))
+		b = b.Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.concernedByGateway), builder.WithPredicates(gatewayMoved()))
 	}
 	return b.Complete(r)
 }
@@ -216,17 +217,6 @@ func (r *SAMLTenantReconciler) sameCustomerName(ctx context.Context, o client.Ob
 	tenant := o.(*v1alpha1.SAMLTenant)
 	return r.requests(ctx, tenant.Namespace, func(t *v1alpha1.SAMLTenant) bool { return t.UID != tenant.UID },
 		client.MatchingFields{customerNameIndex: tenant.Spec.CustomerName})
-}
-
-// notSynced finds those that wait for the gateway.
-func (r *SAMLTenantReconciler) notSynced(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetName() != r.Gateway {
-		return nil
-	}
-	return r.requests(ctx, o.GetNamespace(), func(t *v1alpha1.SAMLTenant) bool {
-		c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionGatewaySynced)
-		return c != nil && c.Status != metav1.ConditionTrue
-	})
 }
 
 func (r *SAMLTenantReconciler) requests(ctx context.Context, namespace string, want func(*v1alpha1.SAMLTenant) bool, options ...client.ListOption) []reconcile.Request {

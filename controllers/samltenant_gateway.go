@@ -11,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/rollout"
@@ -19,9 +22,8 @@ import (
 
 // gateway tells whether the gateway's pods started from the configuration.
 func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
-	status := &s.tenant.Status
 	if r.Gateway == "" {
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionGatewaySynced)
+		meta.RemoveStatusCondition(&s.tenant.Status.Conditions, v1alpha1.ConditionGatewaySynced)
 		return outcome{}
 	}
 	deployment := &appsv1.Deployment{}
@@ -34,29 +36,73 @@ func (r *SAMLTenantReconciler) gateway(ctx context.Context, s *scope) outcome {
 	case err != nil:
 		return s.fail(retry, v1alpha1.ConditionGatewaySynced, v1alpha1.ReasonRolloutPending, "the gateway Deployment cannot be read; the operator tries again", err)
 	}
-	d := observed(deployment)
-	included := d.Includes(versionNumber(status.ConfigResourceVersion))
-	if d.State() == rollout.ScaledDown {
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
-			fmt.Sprintf("the Deployment %q is scaled to zero, so nobody can sign in; scale it up", r.Gateway))
-		return outcome{}
-	}
-	// Once its pods started from a configuration they have it, whatever
-	// rollouts follow for other tenants.
-	synced := meta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced) &&
-		s.before.Status.ConfigHash == status.ConfigHash
-	switch {
-	case synced || included && d.State() == rollout.Complete:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionTrue, v1alpha1.ReasonRolloutComplete, "all gateway pods started from this configuration")
-	case d.State() == rollout.Stuck:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutStuck,
-			fmt.Sprintf("the rollout of Deployment %q does not progress; see kubectl rollout status and its pods", r.Gateway))
-	case included:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting")
-	default:
-		s.set(v1alpha1.ConditionGatewaySynced, metav1.ConditionFalse, v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration")
-	}
+	r.judgeGateway(s, observed(deployment))
 	return outcome{}
+}
+
+// judgeGateway draws GatewaySynced from the Deployment. Once its pods have a
+// configuration they keep it, whatever rollouts follow for other tenants.
+func (r *SAMLTenantReconciler) judgeGateway(s *scope, d rollout.Deployment) {
+	status := &s.tenant.Status
+	included := d.Includes(versionNumber(status.ConfigResourceVersion))
+	unchanged := s.before.Status.ConfigHash == status.ConfigHash
+	reason, message := v1alpha1.ReasonRolloutComplete, "all gateway pods started from this configuration"
+	if r.StructuralFleet != "" {
+		included = d.FleetHash == r.StructuralFleet
+		unchanged = included
+		reason, message = v1alpha1.ReasonRolloutNotNeeded, "the gateway's pods take this configuration up without a rollout"
+	}
+	before := meta.FindStatusCondition(s.before.Status.Conditions, v1alpha1.ConditionGatewaySynced)
+	kept := unchanged && before != nil && before.Status == metav1.ConditionTrue && before.Reason == reason
+	synced := metav1.ConditionFalse
+	switch state := d.State(); {
+	case state == rollout.ScaledDown:
+		reason, message = v1alpha1.ReasonGatewayNotFound, fmt.Sprintf("the Deployment %q is scaled to zero, so nobody can sign in; scale it up", r.Gateway)
+	case kept || included && state == rollout.Complete:
+		synced = metav1.ConditionTrue
+	case state == rollout.Stuck:
+		reason, message = v1alpha1.ReasonRolloutStuck, fmt.Sprintf("the rollout of Deployment %q does not progress; see kubectl rollout status and its pods", r.Gateway)
+	case d.Paused:
+		reason, message = v1alpha1.ReasonRolloutStuck, fmt.Sprintf("the Deployment %q is paused, so no rollout starts or ends; see kubectl rollout resume", r.Gateway)
+	case included:
+		reason, message = v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting"
+	case state == rollout.InProgress:
+		reason, message = v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration; it starts once all pods of the one before are available"
+	default:
+		reason, message = v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration"
+	}
+	s.set(v1alpha1.ConditionGatewaySynced, synced, reason, message)
+}
+
+// gatewayMoved passes a change of the Deployment about which tenants may have
+// something else to say; most changes of its status are none.
+func gatewayMoved() predicate.Predicate {
+	type judged struct {
+		state           rollout.State
+		paused          bool
+		fleetHash       string
+		resourceVersion uint64
+	}
+	of := func(o client.Object) judged {
+		d := observed(o.(*appsv1.Deployment))
+		return judged{d.State(), d.Paused, d.FleetHash, d.ResourceVersion}
+	}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return of(e.ObjectOld) != of(e.ObjectNew) }}
+}
+
+// concernedByGateway finds those that wait for the gateway, and all of them
+// when there is none any more.
+func (r *SAMLTenantReconciler) concernedByGateway(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetName() != r.Gateway {
+		return nil
+	}
+	deployment := &appsv1.Deployment{}
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), deployment, client.DisableReadYourWritesConsistency)
+	gone := apierrors.IsNotFound(err) || err == nil && observed(deployment).State() == rollout.ScaledDown
+	return r.requests(ctx, o.GetNamespace(), func(t *v1alpha1.SAMLTenant) bool {
+		c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionGatewaySynced)
+		return c != nil && (gone || c.Status != metav1.ConditionTrue)
+	})
 }
 
 // observed takes from a Deployment what decisions about it need.
@@ -68,11 +114,13 @@ func observed(d *appsv1.Deployment) rollout.Deployment {
 	o := rollout.Deployment{
 		Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Wanted: wanted, Replicas: d.Status.Replicas, Updated: d.Status.UpdatedReplicas, Available: d.Status.AvailableReplicas,
-		FleetHash:       d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
-		ResourceVersion: versionNumber(d.Annotations[annotationRolloutResourceVersion]),
-	}
-	if t, err := time.Parse(time.RFC3339, d.Annotations[annotationRolloutStartedAt]); err == nil {
-		o.StartedAt = t
+		Paused: d.Spec.Paused,
+		Record: rollout.Record{
+			FleetHash:       d.Spec.Template.Annotations[tenantconfig.AnnotationConfigHash],
+			ResourceVersion: versionNumber(d.Annotations[annotationRolloutResourceVersion]),
+			StartedAt:       timeIn(d.Annotations[annotationRolloutStartedAt]),
+			PendingSince:    timeIn(d.Annotations[annotationRolloutPendingSince]),
+		},
 	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
@@ -80,4 +128,13 @@ func observed(d *appsv1.Deployment) rollout.Deployment {
 		}
 	}
 	return o
+}
+
+// timeIn reads a time of ours; zero when it is none.
+func timeIn(annotation string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, annotation)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

@@ -25,6 +25,7 @@ import (
 	"cequence.cloud/saml-operator/internal/conditions"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
 	"cequence.cloud/saml-operator/internal/render"
+	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/testidp"
 	"cequence.cloud/saml-operator/test/apiserver"
 )
@@ -52,18 +53,25 @@ type fixture struct {
 	t         *testing.T
 	namespace string
 	gateway   string
+	rollout   rollout.Settings
 	stop      func()
 }
 
 // start makes a namespace and runs an operator in it; gateway is the name of
-// the Deployment to roll, or "".
+// the Deployment to roll, or "". It is rolled without waits.
 func start(t *testing.T, gateway string) *fixture {
+	t.Helper()
+	return startRolling(t, gateway, rollout.Settings{})
+}
+
+// startRolling does the same with other settings of rollouts.
+func startRolling(t *testing.T, gateway string, settings rollout.Settings) *fixture {
 	t.Helper()
 	c, err := client.New(cluster, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	require.NoError(t, c.Create(t.Context(), namespace))
-	f := &fixture{Client: client.NewNamespacedClient(c, namespace.Name), t: t, namespace: namespace.Name, gateway: gateway}
+	f := &fixture{Client: client.NewNamespacedClient(c, namespace.Name), t: t, namespace: namespace.Name, gateway: gateway, rollout: settings}
 	f.run()
 	t.Cleanup(func() { f.stop() })
 	return f
@@ -76,7 +84,7 @@ func (f *fixture) run() {
 	require.NoError(f.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
-		Namespace: f.namespace, Gateway: f.gateway, BaseDomain: base, RefreshInterval: time.Hour,
+		Namespace: f.namespace, Gateway: f.gateway, Rollout: f.rollout, BaseDomain: base, RefreshInterval: time.Hour,
 		Fetcher: idpmetadata.NewFetcher(idpmetadata.FetcherOptions{
 			AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Second, MaxBytes: 1 << 20,
 		}),

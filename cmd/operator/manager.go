@@ -11,12 +11,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"cequence.cloud/saml-operator/controllers"
+	"cequence.cloud/saml-operator/internal/rollout"
 )
 
 // Values of --gateway-rollout.
 const (
-	rolloutRolling = "Rolling"
-	rolloutOff     = "Off"
+	rolloutRolling    = "Rolling"
+	rolloutStructural = "Structural"
+	rolloutOff        = "Off"
 )
 
 func runManager(ctx context.Context, args []string) error {
@@ -25,8 +27,10 @@ func runManager(ctx context.Context, args []string) error {
 		tenants   tenantFlags
 		logging   zap.Options
 		namespace = flags.String("namespace", os.Getenv("POD_NAMESPACE"), "namespace of the tenants and of the gateway")
-		gateway   = flags.String("gateway-deployment", "saml-gateway", "name of the gateway Deployment in the same namespace")
-		mode      = flags.String("gateway-rollout", rolloutRolling, "Rolling: start the gateway's pods anew when the tenants' configuration has changed; Off: never")
+		gateway   = flags.String("gateway-deployment", "saml-gateway", "name of the gateway Deployment in the same namespace; the operator's Role names it as well")
+		mode      = flags.String("gateway-rollout", rolloutRolling, "Rolling: start the gateway's pods anew when the tenants' configuration has changed; Structural: only when what concerns the whole gateway has; Off: never")
+		quiet     = flags.Duration("gateway-rollout-quiet", 15*time.Second, "how long no configuration may have changed before a rollout of the gateway starts")
+		maxWait   = flags.Duration("gateway-rollout-max-wait", 2*time.Minute, "most time that a change waits for such quiet")
 		interval  = flags.Duration("gateway-rollout-interval", 2*time.Minute, "least time between the starts of two rollouts of the gateway")
 		refresh   = flags.Duration("refresh-interval", time.Hour, "time between two fetches of a tenant's metadata, from 5m to 24h, unless the tenant says otherwise")
 		elect     = flags.Bool("leader-elect", false, "run as one of several replicas of which one works")
@@ -48,12 +52,14 @@ func runManager(ctx context.Context, args []string) error {
 		return err
 	case *namespace == "":
 		return usageErrorf("set --namespace (or POD_NAMESPACE) to the namespace of the tenants")
-	case *mode != rolloutRolling && *mode != rolloutOff:
-		return usageErrorf("--gateway-rollout is %q; write Rolling or Off", *mode)
-	case *mode == rolloutRolling && *gateway == "":
+	case *mode != rolloutRolling && *mode != rolloutStructural && *mode != rolloutOff:
+		return usageErrorf("--gateway-rollout is %q; write Rolling, Structural or Off", *mode)
+	case *mode != rolloutOff && *gateway == "":
 		return usageErrorf("--gateway-deployment is empty; name the Deployment, or set --gateway-rollout=Off")
 	case *interval < 0:
 		return usageErrorf("--gateway-rollout-interval is %s; write a time such as 2m", *interval)
+	case *quiet < 0 || *maxWait < *quiet:
+		return usageErrorf("--gateway-rollout-quiet is %s and --gateway-rollout-max-wait %s; write times such as 15s and 2m, the second not below the first", *quiet, *maxWait)
 	case *refresh < 5*time.Minute || *refresh > 24*time.Hour:
 		return usageErrorf("--refresh-interval is %s; write a time from 5m to 24h", *refresh)
 	}
@@ -69,7 +75,8 @@ func runManager(ctx context.Context, args []string) error {
 	// The API server's priority and fairness protects it from us.
 	cluster.QPS = -1
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
-		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway, RolloutInterval: *interval,
+		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
+		Rollout:        rollout.Settings{Structural: *mode == rolloutStructural, Quiet: *quiet, MaxWait: *maxWait, Interval: *interval},
 		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics,
 	})
 	if err != nil {

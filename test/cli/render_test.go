@@ -205,7 +205,8 @@ func TestRenderSaysAllThatIsWrong(t *testing.T) {
 		}
 	}
 	run(t, "", "rendr").expect(t, 2, `unknown command "rendr"`)
-	run(t, "", "--namespace=x", "--gateway-rollout=Sometimes").expect(t, 2, "Rolling or Off")
+	run(t, "", "--namespace=x", "--gateway-rollout=Sometimes").expect(t, 2, "Rolling, Structural or Off")
+	run(t, "", "--namespace=x", "--gateway-rollout-quiet=3m").expect(t, 2, "--gateway-rollout-max-wait")
 	run(t, "", "--namespace=x", "--refresh-interval=1s").expect(t, 2, "--refresh-interval")
 }
 

@@ -26,6 +26,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -36,6 +39,7 @@ const (
 )
 
 var (
+	cluster        *rest.Config
 	admin          client.Client
 	kubectlPath    string
 	kubeconfigPath string
@@ -48,7 +52,8 @@ func TestMain(m *testing.M) {
 // run starts the API server, installs the manifests and runs the tests.
 func run(m *testing.M) int {
 	env := &envtest.Environment{BinaryAssetsDirectory: "../../bin/kubernetes"}
-	config, err := env.Start()
+	var err error
+	cluster, err = env.Start()
 	if err != nil {
 		log.Printf("start the API server (make kubernetes builds it): %v", err)
 		return 1
@@ -70,7 +75,7 @@ func run(m *testing.M) int {
 		log.Print(err)
 		return 1
 	}
-	if admin, err = client.New(config, client.Options{}); err != nil {
+	if admin, err = client.New(cluster, client.Options{}); err != nil {
 		log.Print(err)
 		return 1
 	}
@@ -131,7 +136,7 @@ func TestPermissions(t *testing.T) {
 		{"saml-operator", tenants, "get list watch", "create update patch delete deletecollection"},
 		{"saml-operator", tenants + "/status", "patch", ""},
 		{"saml-operator", "secrets", "get list watch create patch", "delete deletecollection"},
-		{"saml-operator", "deployments.apps", "get list watch patch", "create delete deletecollection"},
+		{"saml-operator", "deployments.apps", "", "get list watch patch create update delete deletecollection"},
 		{"saml-operator", leases, "get create update", "delete deletecollection"},
 		{"saml-operator", events, "create patch", "delete deletecollection"},
 		{"saml-operator", "pods", "", "get list create delete"},
@@ -158,6 +163,33 @@ func TestPermissions(t *testing.T) {
 				"%s must not be allowed to %s %s", c.account, verb, c.resource)
 		}
 	}
+}
+
+// The operator may roll the gateway by server-side apply, and reads that one
+// Deployment only, as its cache does: by name.
+func TestOperatorMayRollTheGatewayAndNothingElse(t *testing.T) {
+	config := rest.CopyConfig(cluster)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":saml-operator"}
+	operator, err := client.NewWithWatch(config, client.Options{})
+	require.NoError(t, err)
+	list := func(options ...client.ListOption) error {
+		return operator.List(t.Context(), &appsv1.DeploymentList{}, append(options, client.InNamespace(namespace))...)
+	}
+	roll := func(name string) error {
+		return operator.Apply(t.Context(), applyappsv1.Deployment(name, namespace).WithSpec(applyappsv1.DeploymentSpec().
+			WithTemplate(applycorev1.PodTemplateSpec().WithAnnotations(map[string]string{"sso.cequence.cloud/config-hash": "x"}))),
+			client.FieldOwner("manifests-test"), client.DryRunAll)
+	}
+	gateway := client.MatchingFields{"metadata.name": "saml-gateway"}
+	require.EventuallyWithT(t, func(t *assert.CollectT) { assert.NoError(t, list(gateway)) }, 10*time.Second, 50*time.Millisecond)
+	watch, err := operator.Watch(t.Context(), &appsv1.DeploymentList{}, client.InNamespace(namespace), gateway)
+	require.NoError(t, err)
+	watch.Stop()
+	require.NoError(t, roll("saml-gateway"))
+
+	assert.True(t, apierrors.IsForbidden(list()))
+	assert.True(t, apierrors.IsForbidden(list(client.MatchingFields{"metadata.name": "saml-operator"})))
+	assert.True(t, apierrors.IsForbidden(roll("saml-operator")))
 }
 
 // Several gateways are several namespaces: an overlay moves everything but what
