@@ -20,7 +20,7 @@ PLAIN_PACKAGES := ./api/... ./cmd/... ./hack/... ./test/...
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
 
 ##@ The job
 
@@ -72,6 +72,14 @@ bench: ## Run the benchmarks; results in out/bench.txt
 	@mkdir -p out
 	@git grep -l '^func Benchmark' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's#^#./#' | \
 		xargs -r go test -run='^$$' -bench=. -benchmem -timeout=30m | tee out/bench.txt
+
+# The number of tenants.
+TENANTS ?= 10000
+
+.PHONY: bench-operator
+bench-operator: kubernetes build ## Measure the operator with TENANTS=10000 tenants; results in out/bench-operator.json
+	@$(GO_BUILD) -o bin/bench-operator ./test/bench/operator
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/bench-operator -tenants "$(TENANTS)"
 
 .PHONY: verify
 verify: ## Regenerate everything, fail on a difference, and lint
