@@ -43,8 +43,9 @@ type Options struct {
 	// Rollout says when the Deployment is rolled.
 	Rollout        rollout.Settings
 	LeaderElection bool
-	// HealthAddress and MetricsAddress are listened on; "0" for none.
-	HealthAddress, MetricsAddress string
+	// HealthAddress, MetricsAddress and ProfileAddress are listened on; "0" for
+	// none.
+	HealthAddress, MetricsAddress, ProfileAddress string
 }
 
 // NewManager returns a manager with both reconcilers, ready to start.
@@ -61,6 +62,7 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 		Client:                  client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.HealthAddress,
+		PprofBindAddress:        o.ProfileAddress,
 		LeaderElection:          o.LeaderElection,
 		LeaderElectionID:        "saml-operator.sso.cequence.cloud",
 		LeaderElectionNamespace: o.Namespace,

@@ -36,6 +36,7 @@ func runManager(ctx context.Context, args []string) error {
 		elect     = flags.Bool("leader-elect", false, "run as one of several replicas of which one works")
 		health    = flags.String("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 		metrics   = flags.String("metrics-bind-address", "0", "address of /metrics over plain HTTP; 0 for none")
+		profiles  = flags.String("pprof-bind-address", "0", "address of /debug/pprof over plain HTTP, for those who may read the operator's memory; 0 for none")
 	)
 	tenants.register(flags)
 	logging.BindFlags(flags)
@@ -77,7 +78,7 @@ func runManager(ctx context.Context, args []string) error {
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
 		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
 		Rollout:        rollout.Settings{Structural: *mode == rolloutStructural, Quiet: *quiet, MaxWait: *maxWait, Interval: *interval},
-		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics,
+		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics, ProfileAddress: *profiles,
 	})
 	if err != nil {
 		return err
