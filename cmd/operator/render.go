@@ -95,6 +95,9 @@ func runRender(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 // fetched is the source that downloads.
 func fetched(fetcher *idpmetadata.Fetcher) source {
 	return func(ctx context.Context, tenant *v1alpha1.SAMLTenant, r idpmetadata.Requirements) (*idpmetadata.Descriptor, error) {
+		if tenant.Spec.MetadataFrom != nil {
+			return nil, &idpmetadata.Error{Reason: v1alpha1.ReasonSourceNotFound, Message: "metadataFrom names an object of a cluster; give its document with --metadata"}
+		}
 		result, err := fetcher.Fetch(ctx, idpmetadata.Request{URL: tenant.Spec.MetadataURL, CABundle: []byte(tenant.Spec.MetadataCA)})
 		if err != nil {
 			return nil, err
