@@ -90,6 +90,7 @@ type bench struct {
 	directory string
 	pprof     string
 	keys      []keyPair
+	gateway   *gateway // of the tenants in mainNamespace
 	results
 }
 

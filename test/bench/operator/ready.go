@@ -24,12 +24,15 @@ const (
 // smallRun is how many tenants the operator makes with everything.
 const smallRun = 200
 
-// structural keeps the gateway's Deployment out of what is measured.
-const structural = "--gateway-rollout=Off"
+// structural keeps rollouts of the gateway out of what is measured.
+const structural = "--gateway-rollout=Structural"
 
 func (b *bench) measureWrites(ctx context.Context) (err error) {
 	n := min(smallRun, b.Tenants)
 	if err := b.makeNamespace(ctx, smallNamespace); err != nil {
+		return err
+	}
+	if _, err := b.startGateway(ctx, smallNamespace); err != nil {
 		return err
 	}
 	o, err := b.startOperator(ctx, smallNamespace, structural)
@@ -126,8 +129,11 @@ func (b *bench) writeAsOperator(ctx context.Context, t *v1alpha1.SAMLTenant, sta
 	return patch(func() { t.Status = *status.DeepCopy() })
 }
 
-func (b *bench) measureReady(ctx context.Context) error {
+func (b *bench) measureReady(ctx context.Context) (err error) {
 	if err := b.makeNamespace(ctx, mainNamespace); err != nil {
+		return err
+	}
+	if b.gateway, err = b.startGateway(ctx, mainNamespace); err != nil {
 		return err
 	}
 	start := time.Now()
