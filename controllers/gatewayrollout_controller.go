@@ -101,6 +101,9 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 // tellStuck writes an Event when the Deployment gives up on a rollout, once
 // for each, and once more after a restart of the operator.
 func (r *GatewayRolloutReconciler) tellStuck(deployment *appsv1.Deployment, d rollout.Deployment) {
+	if !d.Observed() {
+		return
+	}
 	stuck := d.State() == rollout.Stuck
 	if stuck && !r.stuck {
 		r.Recorder.Eventf(deployment, nil, corev1.EventTypeWarning, v1alpha1.ReasonRolloutStuck, "Roll", "%s",

@@ -214,3 +214,32 @@ func TestStaleDeploymentIsNotRolled(t *testing.T) {
 	r.writesNothing("on what has passed")
 	require.Empty(t, rolledTo(r.deployment()))
 }
+
+// What is written while a rollout is stuck says no second time that it is.
+func TestStuckRolloutIsToldOnce(t *testing.T) {
+	r := startRollout(t)
+	r.configure("acme-saml-sp", "1")
+	r.now = r.now.Add(r.reconcile())
+	r.reconcile()
+	stuck := rolledTo(r.deployment())
+	r.report(1, true)
+	r.reconcile()
+	r.configure("acme-saml-sp", "2")
+	r.reconcile()
+	require.Contains(t, r.deployment().Annotations, pendingSince)
+	r.reconcile()
+	recorder := r.Recorder.(*events.FakeRecorder)
+	require.Contains(t, <-recorder.Events, "RolloutStarted")
+	require.Contains(t, <-recorder.Events, "RolloutStuck")
+	require.Empty(t, recorder.Events)
+
+	// The next one may help, after the interval.
+	require.Equal(t, stuck, rolledTo(r.deployment()))
+	r.now = r.now.Add(2 * time.Minute)
+	r.reconcile()
+	require.NotEqual(t, stuck, rolledTo(r.deployment()))
+	r.report(1, true)
+	r.reconcile()
+	require.Contains(t, <-recorder.Events, "RolloutStarted")
+	require.Empty(t, recorder.Events, "it is stuck as before")
+}

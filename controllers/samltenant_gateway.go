@@ -66,10 +66,8 @@ func (r *SAMLTenantReconciler) judgeGateway(s *scope, d rollout.Deployment) {
 		reason, message = v1alpha1.ReasonRolloutStuck, fmt.Sprintf("the Deployment %q is paused, so no rollout starts or ends; see kubectl rollout resume", r.Gateway)
 	case included:
 		reason, message = v1alpha1.ReasonRolloutInProgress, "gateway pods with this configuration are starting"
-	case state == rollout.InProgress:
-		reason, message = v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration; it starts once all pods of the one before are available"
 	default:
-		reason, message = v1alpha1.ReasonRolloutPending, "the next rollout of the gateway includes this configuration"
+		reason, message = v1alpha1.ReasonRolloutPending, "the next rollout of the gateway, which starts when all of its pods are available, includes this configuration"
 	}
 	s.set(v1alpha1.ConditionGatewaySynced, synced, reason, message)
 }

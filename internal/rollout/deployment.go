@@ -27,14 +27,14 @@ type Deployment struct {
 	Record
 }
 
-// State tells how far d is.
+// State tells how far d is. Each write to a Deployment, even of an annotation,
+// makes its status out of date for a moment; what was stuck is so until the
+// Deployment says otherwise.
 func (d Deployment) State() State {
 	switch {
-	case d.ObservedGeneration < d.Generation:
-		return InProgress
 	case d.Wanted == 0:
 		return ScaledDown
-	case d.Updated == d.Wanted && d.Replicas == d.Wanted && d.Available == d.Wanted:
+	case d.Observed() && d.Updated == d.Wanted && d.Replicas == d.Wanted && d.Available == d.Wanted:
 		return Complete
 	case d.ProgressDeadlineExceeded:
 		return Stuck
@@ -42,6 +42,9 @@ func (d Deployment) State() State {
 		return InProgress
 	}
 }
+
+// Observed tells whether the status is of the Deployment as it is.
+func (d Deployment) Observed() bool { return d.ObservedGeneration >= d.Generation }
 
 // Record is what is kept on the Deployment itself, where it outlives the
 // operator. Values that are not known are zero.

@@ -89,7 +89,7 @@ func (s Settings) Decide(d Deployment, fleet Fleet, lastChange, now time.Time) (
 // if one is possible at all. One that is under way ends first; one that is
 // stuck may be helped by the change. A paused Deployment starts nothing.
 func (s Settings) wait(d Deployment, lastChange, now time.Time) (wait time.Duration, possible bool) {
-	if d.Paused || d.State() == InProgress {
+	if d.Paused || !d.Observed() || d.State() == InProgress {
 		return 0, false
 	}
 	start := lastChange.Add(s.Quiet)

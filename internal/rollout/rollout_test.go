@@ -42,16 +42,18 @@ func TestStateOfADeploymentDecidesWhetherARolloutMayStart(t *testing.T) {
 		state  rollout.State
 		start  bool
 	}{
-		"settled":                 {func(*rollout.Deployment) {}, rollout.Complete, true},
-		"settled with this fleet": {func(d *rollout.Deployment) { d.FleetHash = "new" }, rollout.Complete, false},
-		"not observed yet":        {func(d *rollout.Deployment) { d.Generation = 4 }, rollout.InProgress, false},
-		"old pods left":           {func(d *rollout.Deployment) { d.Replicas = 3 }, rollout.InProgress, false},
-		"new pods missing":        {func(d *rollout.Deployment) { d.Updated = 1 }, rollout.InProgress, false},
-		"new pods not available":  {func(d *rollout.Deployment) { d.Available = 1 }, rollout.InProgress, false},
-		"paused":                  {func(d *rollout.Deployment) { d.Paused = true }, rollout.Complete, false},
-		"gave up":                 {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true }, rollout.Stuck, true},
-		"gave up with this fleet": {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true; d.FleetHash = "new" }, rollout.Stuck, false},
-		"scaled to zero":          {func(d *rollout.Deployment) { d.Wanted, d.Replicas, d.Updated, d.Available = 0, 0, 0, 0 }, rollout.ScaledDown, true},
+		"settled":                  {func(*rollout.Deployment) {}, rollout.Complete, true},
+		"settled with this fleet":  {func(d *rollout.Deployment) { d.FleetHash = "new" }, rollout.Complete, false},
+		"not observed yet":         {func(d *rollout.Deployment) { d.Generation = 4 }, rollout.InProgress, false},
+		"old pods left":            {func(d *rollout.Deployment) { d.Replicas = 3 }, rollout.InProgress, false},
+		"new pods missing":         {func(d *rollout.Deployment) { d.Updated = 1 }, rollout.InProgress, false},
+		"new pods not available":   {func(d *rollout.Deployment) { d.Available = 1 }, rollout.InProgress, false},
+		"paused":                   {func(d *rollout.Deployment) { d.Paused = true }, rollout.Complete, false},
+		"gave up":                  {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true }, rollout.Stuck, true},
+		"gave up with this fleet":  {func(d *rollout.Deployment) { d.Available = 1; d.ProgressDeadlineExceeded = true; d.FleetHash = "new" }, rollout.Stuck, false},
+		"gave up, before a change": {func(d *rollout.Deployment) { d.Generation, d.Available, d.ProgressDeadlineExceeded = 4, 1, true }, rollout.Stuck, false},
+		"scaled to zero, unseen":   {func(d *rollout.Deployment) { d.Generation, d.Wanted = 4, 0 }, rollout.ScaledDown, false},
+		"scaled to zero":           {func(d *rollout.Deployment) { d.Wanted, d.Replicas, d.Updated, d.Available = 0, 0, 0, 0 }, rollout.ScaledDown, true},
 	} {
 		d := settled
 		test.change(&d)

@@ -130,7 +130,7 @@ func (w *world) look() rollout.Fleet {
 }
 
 func (w *world) start() {
-	if state := w.deployment.State(); state == rollout.InProgress {
+	if !w.moves.IsZero() {
 		w.t.Fatalf("%s: a rollout started during another", w.now)
 	}
 	if n := len(w.starts); n > 0 && w.now.Sub(w.starts[n-1]) < settings.Interval {
