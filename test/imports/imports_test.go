@@ -77,6 +77,7 @@ var rules = []rule{
 		"./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
 	{folder: "./internal/manifest", never: gateway, may: append([]string{"./api", "./config/crd"}, kubernetes...)},
+	{folder: "./internal/refresh"},
 	{folder: "./internal/render", may: []string{
 		"./api", "./internal/idpmetadata", "./internal/tenantconfig",
 	}, never: gateway},
