@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -114,12 +113,12 @@ func (w *world) count(tenant string) int {
 // post is a call by anybody.
 func (w *world) post(tenant, authorization string) *http.Response {
 	w.t.Helper()
-	return w.do(http.MethodPost, "/refresh/"+tenant, authorization, nil)
+	return w.do(http.MethodPost, "/refresh/"+tenant, authorization)
 }
 
-func (w *world) do(method, path, authorization string, body io.Reader) *http.Response {
+func (w *world) do(method, path, authorization string) *http.Response {
 	w.t.Helper()
-	request, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path, body)
+	request, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path, http.NoBody)
 	require.NoError(w.t, err)
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
@@ -151,7 +150,7 @@ func TestHandlerAnswers(t *testing.T) {
 		{"POST", "/refresh/troubled", "Bearer gateway's", http.StatusServiceUnavailable},
 		{"POST", "/refresh/troubled", "Bearer gateway's", http.StatusServiceUnavailable},
 	} {
-		got := w.do(test.method, test.path, test.authorization, nil)
+		got := w.do(test.method, test.path, test.authorization)
 		assert.Equal(t, test.want, got.StatusCode, "%s %s as %q", test.method, test.path, test.authorization)
 		assert.Equal(t, test.want == http.StatusUnauthorized, got.Header.Get("WWW-Authenticate") == "Bearer")
 	}
@@ -165,9 +164,13 @@ func TestHandlerAnswers(t *testing.T) {
 
 func TestHandlerReadsNoBody(t *testing.T) {
 	w := newWorld(t)
-	body := strings.NewReader(strings.Repeat("x", 1<<20))
-	assert.Equal(t, http.StatusAccepted, w.do(http.MethodPost, "/refresh/acme", "Bearer gateway's", body).StatusCode)
-	assert.GreaterOrEqual(t, body.Len(), 1<<20-(512<<10), "more than net/http itself throws away was read")
+	body := strings.NewReader(strings.Repeat("x", 100))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/refresh/acme", body)
+	request.Header.Set("Authorization", "Bearer gateway's")
+	recorder := httptest.NewRecorder()
+	w.server.Config.Handler.ServeHTTP(recorder, request)
+	assert.Equal(t, http.StatusAccepted, recorder.Code)
+	assert.Equal(t, 100, body.Len())
 }
 
 func TestHandlerRefreshesATenantOnceInAnInterval(t *testing.T) {
