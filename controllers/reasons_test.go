@@ -28,6 +28,7 @@ func TestReasonsOfMetadataAreThoseOfTheAPI(t *testing.T) {
 		idpmetadata.NoSigningCertificate: v1alpha1.ReasonNoSigningCertificate,
 		idpmetadata.InsecureEndpoint:     v1alpha1.ReasonInsecureEndpoint,
 		idpmetadata.Expired:              v1alpha1.ReasonExpired,
+		idpmetadata.SignatureInvalid:     v1alpha1.ReasonSignatureInvalid,
 	} {
 		require.Equal(t, documented, string(reason))
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // certify puts a public key into a certificate that another key signs.
-func certify(t *testing.T, public crypto.PublicKey, commonName string) []byte {
+func certify(t testing.TB, public crypto.PublicKey, commonName string) []byte {
 	t.Helper()
 	issuer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

@@ -36,6 +36,7 @@ const (
 	NoSigningCertificate Reason = "NoSigningCertificate"
 	InsecureEndpoint     Reason = "InsecureEndpoint"
 	Expired              Reason = "Expired"
+	SignatureInvalid     Reason = "SignatureInvalid"
 )
 
 // Error is a failure that a tenant's administrator can act on.
@@ -46,6 +47,10 @@ type Error struct {
 	// characters, and holds no response bodies and no addresses, so it may be
 	// shown to anybody who can see the tenant.
 	Message string
+	// Digest is that of the refused document's one IdP, as [Accept] would
+	// return it; empty when the document could not be read so far. It vouches
+	// for nothing: see [Requirements].AcceptDigest.
+	Digest string
 	// Err is the underlying error, for the operator's own logs. It may be nil
 	// and may name addresses.
 	Err error

@@ -51,8 +51,8 @@ func Parse(document []byte, entityID string) (*Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(c, identity); err != nil {
-		return nil, err
+	if refusal := check(c, identity); refusal != nil {
+		return nil, refusal
 	}
 	return c.found.descriptor()
 }

@@ -1,6 +1,8 @@
 package idpmetadata
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -27,6 +29,15 @@ type Requirements struct {
 	// PreviousEntityID is the one accepted before, which stays in force while
 	// EntityID is empty; it is empty at the first acceptance.
 	PreviousEntityID string
+	// AcceptDigest accepts, in spite of PreviousEntityID, the document of a
+	// single IdP whose descriptor has this digest: an administrator has learned
+	// it from the refusal, as [Error].Digest. Nothing else is waived.
+	AcceptDigest string
+	// Signers are those of whom one must have signed the document, or the
+	// EntityDescriptor that is used; without any, signatures are not looked at.
+	// They are pinned as keys, so their certificates may have expired or not
+	// be valid yet. [ParseSigners] reads them.
+	Signers []*x509.Certificate
 	// Now is the time to compare validUntil with.
 	Now time.Time
 }
@@ -40,38 +51,91 @@ func Accept(document []byte, requirements Requirements) (*Descriptor, error) {
 	if wanted == "" {
 		wanted = requirements.PreviousEntityID
 	}
+	// This comes first, to say what is wrong with a document that is not
+	// metadata at all.
 	c, err := read(document, wanted)
 	if err != nil {
 		return nil, err
 	}
+	if len(requirements.Signers) > 0 {
+		if document, err = covered(document, wanted, requirements.Signers); err != nil {
+			return nil, err
+		}
+		if c, err = read(document, wanted); err != nil {
+			return nil, err
+		}
+	}
 	c.Specified = requirements.EntityID != ""
 	c.Now = requirements.Now
-	if err := check(c, identity); err != nil {
+	if c.Fitting == 0 && c.IDPs == 1 && !c.Specified {
+		return acceptReplacement(document, c, requirements.AcceptDigest)
+	}
+	return judge(c)
+}
+
+// acceptReplacement is for a document of another IdP than before, which only
+// an administrator can accept.
+func acceptReplacement(document []byte, c candidate, digest string) (*Descriptor, error) {
+	other, err := read(document, "")
+	if err != nil {
 		return nil, err
 	}
+	other.Now = c.Now
+	d, err := judge(other)
+	var refusal *Error
+	switch {
+	case err == nil:
+		c.Digest = d.Digest()
+	case errors.As(err, &refusal):
+		c.Digest = refusal.Digest
+	}
+	if c.Digest != "" && c.Digest == digest {
+		return d, err
+	}
+	refusal = check(c, identity)
+	refusal.Digest = c.Digest
+	return nil, refusal
+}
+
+// judge returns the descriptor of the IdP in question if it can be trusted.
+func judge(c candidate) (*Descriptor, error) {
+	if refusal := check(c, identity); refusal != nil {
+		return nil, refusal
+	}
+	var err error
 	if c.Descriptor, err = c.found.descriptor(); err != nil {
-		return nil, err
-	}
-	if err := check(c, fitness); err != nil {
 		return nil, err
 	}
 	accepted := *c.Descriptor
 	accepted.SSO = secureEndpoints(accepted.SSO)
 	accepted.SLO = secureEndpoints(accepted.SLO)
-	rendered, err := accepted.Marshal()
-	if err != nil {
-		return nil, fail(ParseFailed, err, "what the metadata says of the IdP cannot be written again; check the document at its source")
+	refusal := check(c, fitness)
+	if refusal == nil {
+		refusal = tooLong(&accepted)
 	}
-	if len(rendered) > maxAccepted {
-		return nil, tooComplex("the IdP's endpoints, certificates and formats take too much room")
+	if refusal != nil {
+		refusal.Digest = accepted.Digest()
+		return nil, refusal
 	}
 	return &accepted, nil
+}
+
+func tooLong(d *Descriptor) *Error {
+	rendered, err := d.Marshal()
+	if err != nil {
+		return fail(ParseFailed, err, "what the metadata says of the IdP cannot be written again; check the document at its source")
+	}
+	if len(rendered) > maxAccepted {
+		return tooComplex("the IdP's endpoints, certificates and formats take too much room")
+	}
+	return nil
 }
 
 // candidate is what the policies judge.
 type candidate struct {
 	Wanted    string // entity ID to pick and pin, or empty
 	Specified bool   // Wanted comes from the spec, not from what was accepted before
+	Digest    string // of the only IdP, if it is another and could be read
 
 	IDPs    int      // entities with an IdP role of any protocol
 	Sample  []string // distinct entity IDs of the first of them
@@ -92,8 +156,8 @@ var (
 	fitness = []policy{namesOneTenant, hasSecureSignOn, hasSigningCertificate, hasFewSigningCertificates, isNotExpired}
 )
 
-// check returns the first violation.
-func check(c candidate, chain []policy) error {
+// check returns the first violation, or nil.
+func check(c candidate, chain []policy) *Error {
 	for _, p := range chain {
 		if reason, message, violated := p(c); violated {
 			return fail(reason, nil, "%s", message)
@@ -111,11 +175,16 @@ func matchesEntityID(c candidate) (Reason, string, bool) {
 	if c.IDPs == 1 {
 		others = quoteAll(c.Sample)
 	}
-	next := "if the IdP was really replaced, set idpEntityID to the new entity ID, else correct the metadata source"
-	if c.Specified {
-		next = "correct idpEntityID or the metadata source"
+	next := "; if the IdP was really replaced, set idpEntityID to the new entity ID, else correct the metadata source"
+	switch {
+	case c.Specified:
+		next = "; correct idpEntityID or the metadata source"
+	case c.Digest != "":
+		next = "; if the IdP was really replaced, set idpEntityID to the new entity ID or the annotation sso.cequence.cloud/accept-metadata to " + c.Digest + ", else correct the metadata source"
 	}
-	return EntityIDMismatch, fmt.Sprintf("the metadata does not describe the IdP %s but %s; %s", quote(c.Wanted), others, next), c.Fitting == 0
+	// The next step must not be cut off, however long the names are.
+	cause := cut(fmt.Sprintf("the metadata does not describe the IdP %s but %s", quote(c.Wanted), others), maxMessage-len(next))
+	return EntityIDMismatch, cause + next, c.Fitting == 0
 }
 
 func isUnambiguous(c candidate) (Reason, string, bool) {

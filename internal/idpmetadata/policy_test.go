@@ -294,3 +294,109 @@ func TestAcceptNamesTheDroppedCertificates(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"it is not a valid X.509 certificate", "its RSA key has 1024 bits, at least 2048 are needed"}, reasons)
 }
+
+// An administrator accepts one document of another IdP, and nothing else of
+// it is waived.
+func TestAcceptDigest(t *testing.T) {
+	const before = "https://idp2.hostile.example/"
+	good := readFile(t, "hostile", "control-good.xml")
+	accepted, err := idpmetadata.Accept(good, idpmetadata.Requirements{Now: now})
+	require.NoError(t, err)
+	digest := accepted.Digest()
+	insecure := readFile(t, "hostile", "sso-http.xml")
+	expired := readFile(t, "hostile", "validuntil-expired.xml")
+	me := pinned(t)
+	_, root, _ := strings.Cut(string(good), "\n") // without the XML declaration
+	signed := []byte(me.sign(t, strings.Replace(root, "<EntityDescriptor ", `<EntityDescriptor ID="_1" `, 1), "_1"))
+	digestOf := func(document []byte) string {
+		_, err := idpmetadata.Accept(document, idpmetadata.Requirements{PreviousEntityID: before, Now: now})
+		return refusalOf(t, err).Digest
+	}
+	require.Equal(t, digest, digestOf(good), "the refusal names what would be accepted")
+
+	for name, tc := range map[string]struct {
+		document []byte
+		idpmetadata.Requirements
+		reason  idpmetadata.Reason // of the refusal
+		digest  string             // in the refusal
+		message string
+	}{
+		"accepted":              {document: good, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digest}},
+		"not needed":            {document: good, Requirements: idpmetadata.Requirements{AcceptDigest: digest}},
+		"not needed, as before": {document: good, Requirements: idpmetadata.Requirements{PreviousEntityID: accepted.EntityID, AcceptDigest: "sha256:other"}},
+		"none": {
+			document: good, Requirements: idpmetadata.Requirements{PreviousEntityID: before},
+			reason: idpmetadata.EntityIDMismatch, digest: digest,
+			message: "set idpEntityID to the new entity ID or the annotation sso.cequence.cloud/accept-metadata to " + digest + ", else",
+		},
+		"of another document": {
+			document: good, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digestOf(insecure)},
+			reason: idpmetadata.EntityIDMismatch, digest: digest, message: digest,
+		},
+		"against the spec": {
+			document: good, Requirements: idpmetadata.Requirements{EntityID: before, PreviousEntityID: before, AcceptDigest: digest},
+			reason: idpmetadata.EntityIDMismatch, message: "; correct idpEntityID or the metadata source",
+		},
+		"against the spec alone": {
+			document: good, Requirements: idpmetadata.Requirements{EntityID: before, AcceptDigest: digest},
+			reason: idpmetadata.EntityIDMismatch,
+		},
+		"one of several": {
+			document: readFile(t, "hostile", "entities-three-idps.xml"), Requirements: idpmetadata.Requirements{PreviousEntityID: "urn:gone", AcceptDigest: digest},
+			reason: idpmetadata.EntityIDMismatch, message: "3 others",
+		},
+		"insecure all the same": {
+			document: insecure, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digestOf(insecure)},
+			reason: idpmetadata.InsecureEndpoint, digest: digestOf(insecure),
+		},
+		"expired all the same": {
+			document: expired, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digestOf(expired)},
+			reason: idpmetadata.Expired, digest: digestOf(expired),
+		},
+		"signed": {
+			document: signed, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digest, Signers: certificates(nil, me)},
+		},
+		"signed, one in an aggregate": {
+			document:     []byte(entities("", string(signed))),
+			Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digest, Signers: certificates(nil, me)},
+		},
+		"signed by another all the same": {
+			document: signed, Requirements: idpmetadata.Requirements{PreviousEntityID: before, AcceptDigest: digest, Signers: certificates(nil, other(t))},
+			reason: idpmetadata.SignatureInvalid,
+		},
+		"without an entity ID": {
+			document: readFile(t, "hostile", "entityid-missing.xml"), Requirements: idpmetadata.Requirements{PreviousEntityID: before},
+			reason: idpmetadata.EntityIDMismatch, message: "set idpEntityID to the new entity ID, else",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.Now = now
+			d, err := idpmetadata.Accept(tc.document, tc.Requirements)
+			if tc.reason == "" {
+				require.NoError(t, err)
+				assert.Equal(t, accepted.EntityID, d.EntityID)
+				return
+			}
+			assert.Nil(t, d)
+			assertError(t, err, tc.reason)
+			assert.Equal(t, tc.digest, refusalOf(t, err).Digest)
+			assert.Contains(t, err.Error(), tc.message)
+		})
+	}
+}
+
+func refusalOf(t testing.TB, err error) *idpmetadata.Error {
+	t.Helper()
+	var refusal *idpmetadata.Error
+	require.ErrorAs(t, err, &refusal)
+	return refusal
+}
+
+// The digest is of use only as a whole.
+func TestAcceptDigestIsNeverCut(t *testing.T) {
+	name := "urn:" + strings.Repeat("\u200b\"", 200)
+	document := strings.Replace(string(idp("", certificateElement(signingCertificate(t))+httpsSSO)), "https://idp.example/", strings.ReplaceAll(name, `"`, "&quot;"), 1)
+	_, err := idpmetadata.Accept([]byte(document), idpmetadata.Requirements{PreviousEntityID: strings.Repeat("\u200b", 1000), Now: now})
+	assertError(t, err, idpmetadata.EntityIDMismatch)
+	assert.Contains(t, err.Error(), refusalOf(t, err).Digest+", else correct the metadata source")
+}
