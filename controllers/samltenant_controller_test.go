@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -67,9 +68,10 @@ func TestTwoFieldsBecomeATenantThatCanSignIn(t *testing.T) {
 	_, err := tls.X509KeyPair(key.Data[corev1.TLSCertKey], key.Data[corev1.TLSPrivateKeyKey])
 	require.NoError(t, err)
 
-	for _, reason := range []string{v1alpha1.ConditionMetadataFetched, v1alpha1.ConditionMetadataAccepted, v1alpha1.ConditionConfigRendered, v1alpha1.ConditionReady} {
-		f.untilEvent("acme", corev1.EventTypeNormal, reason, "")
-	}
+	f.untilEvent("acme", corev1.EventTypeNormal, v1alpha1.ConditionReady, "users can sign in")
+	events := &eventsv1.EventList{}
+	require.NoError(t, f.List(t.Context(), events))
+	require.Len(t, events.Items, 1, "one Event tells it all: %v", events.Items)
 	status, err := json.Marshal(got.Status)
 	require.NoError(t, err)
 	require.NotContains(t, string(status), "PRIVATE KEY")

@@ -79,7 +79,12 @@ func (r *SAMLTenantReconciler) withdraw(ctx context.Context, s *scope) outcome {
 // before serves until something better is.
 func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 	name := tenantconfig.ConfigSecretName(s.tenant.Name)
-	secret, err := r.secret(ctx, s.tenant, name)
+	find := r.secret
+	if s.tenant.Status.SecretRef == nil {
+		// None was written yet; apply looks again before it takes the name.
+		find = r.cachedSecret
+	}
+	secret, err := find(ctx, s.tenant, name)
 	if err != nil {
 		return s.unreadable(name, err)
 	}
@@ -200,6 +205,12 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 // apply writes the configuration to its Secret, if it differs.
 func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	name := tenantconfig.ConfigSecretName(s.tenant.Name)
+	if s.configSecret == nil && s.tenant.Status.SecretRef == nil {
+		var err error
+		if s.configSecret, err = r.secret(ctx, s.tenant, name); err != nil {
+			return s.unreadable(name, err)
+		}
+	}
 	if s.configSecret != nil && !metav1.IsControlledBy(s.configSecret, s.tenant) {
 		return s.nameConflict(s.configSecret)
 	}

@@ -19,18 +19,27 @@ import (
 // secret returns the Secret of that name, or nil. The cache has only those
 // with our label, so before a name is taken for free the API server is asked.
 func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
-	key := client.ObjectKey{Namespace: tenant.Namespace, Name: name}
-	for _, reader := range []client.Reader{r.Client, r.Uncached} {
-		secret := &corev1.Secret{}
-		err := reader.Get(ctx, key, secret)
-		if err == nil {
-			return secret, nil
-		}
-		if !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("get Secret %s: %w", name, err)
-		}
+	if secret, err := r.cachedSecret(ctx, tenant, name); secret != nil || err != nil {
+		return secret, err
 	}
-	return nil, nil
+	return readSecret(ctx, r.Uncached, tenant, name)
+}
+
+// cachedSecret returns the Secret of that name if it has our label, or nil.
+func (r *SAMLTenantReconciler) cachedSecret(ctx context.Context, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
+	return readSecret(ctx, r.Client, tenant, name)
+}
+
+func readSecret(ctx context.Context, reader client.Reader, tenant *v1alpha1.SAMLTenant, name string) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	err := reader.Get(ctx, client.ObjectKey{Namespace: tenant.Namespace, Name: name}, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get Secret %s: %w", name, err)
+	}
+	return secret, nil
 }
 
 func desiredSecret(tenant *v1alpha1.SAMLTenant, name string, labels map[string]string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {

@@ -303,7 +303,9 @@ func (s *scope) wasReady() bool {
 
 // takeEvents returns the Events that belong to the step from the stored status
 // to the new one: what was noted, and each condition that changed its status,
-// or its reason while not True. Ready, which the others lead to, comes last.
+// or its reason while not True. Ready, which the others lead to, comes last; of
+// a new tenant that meets no obstacle it is the only one, since an Event costs
+// the API server as much as any other object.
 func (s *scope) takeEvents() []note {
 	notes := s.notes
 	s.notes = nil
@@ -318,8 +320,10 @@ func (s *scope) takeEvents() []note {
 		case c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled:
 			// Ready tells the same.
 		case c.Status == metav1.ConditionUnknown:
-		case good && old != nil && old.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonExpiringSoon:
-			// One good state after another.
+		case good && c.Reason != v1alpha1.ReasonExpiringSoon && (old != nil && old.Status == metav1.ConditionTrue || old == nil && c.Type != v1alpha1.ConditionReady):
+			// One good state after another, or on the way to Ready.
+		case c.Reason == v1alpha1.ReasonRolloutPending || c.Reason == v1alpha1.ReasonRolloutInProgress:
+			// As it goes with each change.
 		case c.Type == v1alpha1.ConditionReady && !good:
 			// The condition that blocks has an Event of its own.
 		case good && c.Reason != v1alpha1.ReasonExpiringSoon:
