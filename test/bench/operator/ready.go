@@ -47,7 +47,7 @@ func (b *bench) measureWrites(ctx context.Context) (err error) {
 	if err := each(names(0, n), func(name string) error { return b.Create(ctx, b.tenant(smallNamespace, name)) }); err != nil {
 		return err
 	}
-	if err := b.untilAllReady(ctx, smallNamespace, n, before); err != nil {
+	if err := b.untilAllReady(ctx, smallNamespace, n, before, fetches); err != nil {
 		return err
 	}
 	after, err := b.settle(ctx)
@@ -145,6 +145,7 @@ func (b *bench) measureReady(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	fetches := b.farm.fetches.Load()
 	measured, err := b.stopwatch()
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func (b *bench) measureReady(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := b.untilAllReady(ctx, mainNamespace, b.Tenants, before); err != nil {
+	if err := b.untilAllReady(ctx, mainNamespace, b.Tenants, before, fetches); err != nil {
 		return err
 	}
 	seconds, cpu, err := measured()

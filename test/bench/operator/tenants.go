@@ -108,11 +108,17 @@ func isReady(t *v1alpha1.SAMLTenant) bool {
 	return meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady) && t.Status.ObservedGeneration == t.Generation
 }
 
-// untilAllReady watches the API server's counters first, which costs little,
-// and lists the tenants only once there were enough status patches.
-func (b *bench) untilAllReady(ctx context.Context, namespace string, n int, before requests) error {
+// untilAllReady waits for what costs nobody anything first: that all metadata
+// was fetched; then for the API server to count enough status patches, and only
+// then lists the tenants.
+func (b *bench) untilAllReady(ctx context.Context, namespace string, n int, before requests, fetches int64) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute+time.Duration(n)*200*time.Millisecond)
 	defer cancel()
+	for b.farm.fetches.Load() < fetches+int64(n) {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("the metadata of %d tenants was not fetched: %w", n, err)
+		}
+	}
 	for {
 		now, err := b.requests(ctx)
 		if err != nil {
@@ -121,7 +127,7 @@ func (b *bench) untilAllReady(ctx context.Context, namespace string, n int, befo
 		if now.minus(before)["PATCH samltenants/status"] >= 2*n {
 			break
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("the status of %d tenants was not written twice: %w", n, err)
 		}
 	}
