@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -40,8 +41,12 @@ type FetcherOptions struct {
 	// if zero.
 	Timeout time.Duration
 	// LargeDocuments limits how many documents of more than 1 MiB are held at
-	// once, from the download until [Result.Close]; 2 if zero.
+	// once, from the download until [Result.Close]; 2 if zero. A host has one
+	// of them at most.
 	LargeDocuments int
+	// FetchesPerHost limits how many callers wait for the same host and port at
+	// once; 16 if zero. It should be at most a quarter of those that call.
+	FetchesPerHost int
 	// UserAgent is sent with each request; "saml-operator" if empty.
 	UserAgent string
 	// Resolver looks up host names; the system's if nil.
@@ -51,8 +56,14 @@ type FetcherOptions struct {
 // Fetcher downloads metadata from URLs that tenants choose. It speaks https
 // only, follows at most three redirects, uses no proxy, sends no cookies or
 // credentials, and connects to no address on the inside. It may be used by
-// several goroutines at once. Fetches share no connections, so that nothing
+// several goroutines at once. Callers that ask for the very same at the same
+// time share one download; else fetches share no connections, so that nothing
 // of one tenant, such as its trusted CA, reaches another.
+//
+// It spares hosts, and its callers those that do not answer: few fetches go to
+// one host at a time, and one that goes on failing is asked by one fetch at a
+// time with growing pauses, up to a minute. Who comes in between gets the
+// failure at once.
 //
 // Its memory is bounded whatever the number of callers, since downloading and
 // reading a document takes a multiple of its size, and 10 KiB of gzip make
@@ -60,8 +71,9 @@ type FetcherOptions struct {
 // which the caller gives back with [Result.Close].
 type Fetcher struct {
 	options FetcherOptions
-	large   slots
-	hosts   hosts
+	large   *slots
+	hosts   *hosts
+	flights *flights
 }
 
 // NewFetcher fills in the defaults.
@@ -78,11 +90,15 @@ func NewFetcher(options FetcherOptions) *Fetcher {
 	if options.LargeDocuments == 0 {
 		options.LargeDocuments = defaultLargeSlots
 	}
+	if options.FetchesPerHost == 0 {
+		options.FetchesPerHost = defaultFetchesPerHost
+	}
 	options.AllowCIDRs = slices.Clone(options.AllowCIDRs)
 	return &Fetcher{
 		options: options,
-		large:   make(slots, options.LargeDocuments),
-		hosts:   hosts{fetches: make(map[string]int)},
+		large:   newSlots(options.LargeDocuments),
+		hosts:   newHosts(options.FetchesPerHost),
+		flights: newFlights(),
 	}
 }
 
@@ -96,7 +112,8 @@ type Request struct {
 }
 
 // Result is a downloaded document, or NotModified without one. It must be
-// closed once the document has been read.
+// closed once the document has been read. The document must not be changed,
+// since other callers may have it, too.
 type Result struct {
 	Document           []byte
 	NotModified        bool
@@ -120,10 +137,10 @@ func (r *Result) Close() {
 
 // Fetch downloads a document. The caller must close the result as soon as it
 // has read the document, since other fetches may be waiting for its slot. A
-// fetch that gets no slot within the time limit fails with [Timeout]. At most
-// four fetches from one host and port run at a time, a further one fails with
-// [ErrHostBusy]. Other errors are of type [*Error], except that of a cancelled
-// ctx.
+// fetch that gets no slot within the time limit fails with [Timeout]. While
+// enough fetches from the host are under way, a further one fails at once with
+// a [HostBusyError]. Other errors are of type [*Error], except that of a
+// cancelled ctx.
 func (f *Fetcher) Fetch(ctx context.Context, request Request) (*Result, error) {
 	u, err := parseURL(request.URL)
 	if err != nil {
@@ -133,33 +150,68 @@ func (f *Fetcher) Fetch(ctx context.Context, request Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	leave, err := f.hosts.enter(hostPort(u))
+	v := newVisit(u, request)
+	leave, err := f.hosts.enter(v)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, f.options.Timeout)
-	defer cancel()
 
-	result, err := f.get(ctx, request, roots)
+	key := flightKey{request.URL, string(request.CABundle), request.ETag, request.LastModified}
+	result, err := f.flights.do(ctx, key, func(ctx context.Context) (*Result, error) {
+		start := time.Now()
+		w := &way{host: hostName(u)}
+		result, err := f.download(ctx, request, roots, w)
+		if ctx.Err() == nil { // else nobody waited for the end
+			f.hosts.ended(v, time.Since(start), failureOf(err, w))
+		}
+		return result, err
+	})
 	switch {
 	case err == nil:
 		return result, nil
-	case errors.Is(outer.Err(), context.Canceled):
-		return nil, fmt.Errorf("fetch metadata: %w", outer.Err())
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, fmt.Errorf("fetch metadata: %w", ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded) && ReasonOf(err) == "":
+		return nil, f.timeout(err)
+	}
+	return nil, err
+}
+
+// way is what was seen of the hosts on the way to a document.
+type way struct {
+	host       string      // as hostName writes it, of the first
+	connected  atomic.Bool // to the first host at least
+	redirected bool
+}
+
+// download fetches on behalf of all who have asked for it.
+func (f *Fetcher) download(ctx context.Context, request Request, roots *x509.CertPool, w *way) (*Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.options.Timeout)
+	defer cancel()
+	result, err := f.get(ctx, request, roots, w)
+	switch {
+	case err == nil:
+		return result, nil
 	case errors.Is(err, errNoSlot):
 		return nil, fail(Timeout, err, "the metadata is larger than %d MiB and the operator is busy with other large documents; it will be fetched again, use a URL that serves the IdP's own metadata instead of an aggregate if this lasts", largeDocument>>20)
 	case ctx.Err() != nil:
-		return nil, fail(Timeout, err, "the metadata URL gave no complete answer within %s; check that the IdP is reachable from the cluster and serves its metadata quickly", f.options.Timeout)
+		return nil, f.timeout(err)
 	}
 	return nil, classify(err)
 }
 
-func (f *Fetcher) get(ctx context.Context, request Request, roots *x509.CertPool) (*Result, error) {
-	transport := f.transport(roots)
+func (f *Fetcher) timeout(cause error) *Error {
+	return fail(Timeout, cause, "the metadata URL gave no complete answer within %s; check that the IdP is reachable from the cluster and serves its metadata quickly", f.options.Timeout)
+}
+
+func (f *Fetcher) get(ctx context.Context, request Request, roots *x509.CertPool, w *way) (*Result, error) {
+	transport := f.transport(roots, w)
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	client := &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		w.redirected = true
+		return checkRedirect(r, via)
+	}}
 
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, request.URL, http.NoBody)
 	if err != nil {
@@ -198,7 +250,7 @@ func (f *Fetcher) get(ctx context.Context, request Request, roots *x509.CertPool
 	if response.StatusCode != http.StatusOK {
 		return nil, statusError(response.StatusCode)
 	}
-	result.Document, result.release, err = f.read(ctx, response.Body)
+	result.Document, result.release, err = f.read(ctx, w.host, response.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +260,7 @@ func (f *Fetcher) get(ctx context.Context, request Request, roots *x509.CertPool
 // read returns the body. If it is large, it has a slot, which release gives
 // back; else release is nil. What waits for a slot holds no more than a small
 // document.
-func (f *Fetcher) read(ctx context.Context, body io.Reader) (document []byte, release func(), err error) {
+func (f *Fetcher) read(ctx context.Context, host string, body io.Reader) (document []byte, release func(), err error) {
 	small := min(largeDocument, f.options.MaxBytes)
 	start, err := readUpTo(ctx, body, small+1)
 	switch {
@@ -220,7 +272,7 @@ func (f *Fetcher) read(ctx context.Context, body io.Reader) (document []byte, re
 		return nil, nil, f.tooLarge()
 	}
 
-	giveBack, err := f.large.acquire(ctx)
+	giveBack, err := f.large.acquire(ctx, host)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -255,7 +307,7 @@ func (f *Fetcher) tooLarge() *Error {
 }
 
 // transport makes one for a single fetch. It cannot speak anything but TLS.
-func (f *Fetcher) transport(roots *x509.CertPool) *http.Transport {
+func (f *Fetcher) transport(roots *x509.CertPool, w *way) *http.Transport {
 	dialer := &net.Dialer{
 		Resolver: f.options.Resolver,
 		// Called with the very address that is about to be connected, so no
@@ -273,7 +325,11 @@ func (f *Fetcher) transport(roots *x509.CertPool) *http.Transport {
 			return nil, errPlain
 		},
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialTLS(ctx, dialer, network, address, roots)
+			conn, err := dialTLS(ctx, dialer, network, address, roots)
+			if err == nil {
+				w.connected.Store(true)
+			}
+			return conn, err
 		},
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxHeaderBytes,
@@ -375,6 +431,11 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// status is the code of an answer that is no success.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("HTTP status %d", int(s)) }
+
 func statusError(code int) *Error {
 	var next string
 	switch {
@@ -391,8 +452,8 @@ func statusError(code int) *Error {
 	default:
 		next = "check metadataURL in a browser"
 	}
-	status := strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
-	return fail(HTTPStatus, nil, "the metadata URL answered %s; %s", status, next)
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
+	return fail(HTTPStatus, status(code), "the metadata URL answered %s; %s", text, next)
 }
 
 // classify turns an error of the HTTP client into one to act on. Neither the

@@ -111,6 +111,28 @@ func TestFetchHoldsFewLargeDocuments(t *testing.T) {
 	none.Close()
 }
 
+// However many there are, one host leaves a slot to the others.
+func TestFetchHoldsOneLargeDocumentOfAHost(t *testing.T) {
+	one, two := newWebOf(t, largePages()), newWebOf(t, largePages())
+	fetcher := one.fetcher(func(o *idpmetadata.FetcherOptions) { o.MaxBytes, o.Timeout = 3<<20, time.Minute })
+	one.resolve("EXAMPLE.com", "127.0.0.1")
+	fetch := func(ctx context.Context, url string) (*idpmetadata.Result, error) {
+		return fetcher.Fetch(ctx, idpmetadata.Request{URL: url, CABundle: append(one.ca, two.ca...)})
+	}
+	held, err := fetch(t.Context(), one.url("/large"))
+	require.NoError(t, err)
+	for _, url := range []string{one.url("/large?2"), two.url("/large"), strings.Replace(one.url("/large?3"), idpHost, "EXAMPLE.com", 1)} {
+		requireBusy(t, func(ctx context.Context, _ string) (*idpmetadata.Result, error) { return fetch(ctx, url) })
+	}
+	free, err := fetch(t.Context(), "https://127.0.0.1:"+one.port+"/large")
+	require.NoError(t, err)
+	free.Close()
+	held.Close()
+	again, err := fetch(t.Context(), two.url("/large"))
+	require.NoError(t, err)
+	again.Close()
+}
+
 func TestFetchGivesTheSlotBack(t *testing.T) {
 	started := make(chan struct{}, 1)
 	pages := largePages()
@@ -174,7 +196,7 @@ func TestFetchCancelledWithoutSlot(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := fetch(ctx, "/large")
+		_, err := fetch(ctx, "/large?another")
 		done <- err
 	}()
 	requireBusy(t, fetch)
@@ -182,46 +204,4 @@ func TestFetchCancelledWithoutSlot(t *testing.T) {
 	err = <-done
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Empty(t, idpmetadata.ReasonOf(err))
-}
-
-func TestFetchSparesTheHost(t *testing.T) {
-	arrived, release := make(chan struct{}), make(chan struct{})
-	w := newWebOf(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/held" {
-			arrived <- struct{}{}
-			<-release
-		}
-	}))
-	other := newWeb(t, nil)
-	fetcher := w.fetcher(func(o *idpmetadata.FetcherOptions) { o.Timeout = time.Minute })
-	fetch := func(url string) error {
-		_, err := fetcher.Fetch(t.Context(), idpmetadata.Request{URL: url, CABundle: w.ca})
-		return err
-	}
-
-	done := make(chan error)
-	for range 4 {
-		go func() { done <- fetch(w.url("/held")) }()
-	}
-	for range 4 {
-		<-arrived
-	}
-	for _, url := range []string{w.url("/"), strings.Replace(w.url("/"), idpHost, "EXAMPLE.com.", 1)} {
-		err := fetch(url)
-		require.ErrorIs(t, err, idpmetadata.ErrHostBusy)
-		assert.Empty(t, idpmetadata.ReasonOf(err), "not the tenant's fault")
-	}
-	assert.NoError(t, fetch(other.url("/metadata")), "another port is another host")
-
-	close(release)
-	for range 4 {
-		assert.NoError(t, <-done)
-	}
-	for range 6 {
-		assert.NoError(t, fetch(w.url("/")), "the host is free again")
-	}
-	for range 6 {
-		assertError(t, fetch(other.url("/status/404")), idpmetadata.HTTPStatus)
-	}
-	assert.NoError(t, fetch(other.url("/metadata")), "failures end, too")
 }

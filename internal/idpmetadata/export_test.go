@@ -1,0 +1,11 @@
+package idpmetadata
+
+// Waiting returns how many callers wait for a download or hold its document.
+func (f *Fetcher) Waiting() (callers int) {
+	f.flights.mu.Lock()
+	defer f.flights.mu.Unlock()
+	for _, under := range f.flights.byKey {
+		callers += under.callers
+	}
+	return callers
+}
