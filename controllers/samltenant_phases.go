@@ -156,10 +156,9 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 	if s.fetched != nil {
 		defer s.fetched.Close()
-		idp, err := idpmetadata.Accept(s.fetched.Document, idpmetadata.Requirements{
-			EntityID: s.tenant.Spec.IDPEntityID, PreviousEntityID: s.pinnedEntityID(), Now: s.now,
-		})
+		idp, err := s.judge(s.fetched.Document)
 		if err != nil {
+			s.tenant.Status.RejectedDigest = digestOf(err)
 			s.set(v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, reasonOr(err, v1alpha1.ReasonParseFailed), err.Error())
 			s.failedRefresh(r.interval(s))
 		} else {
@@ -239,6 +238,29 @@ func (r *SAMLTenantReconciler) interval(s *scope) time.Duration {
 		return s.tenant.Spec.RefreshInterval.Duration
 	}
 	return r.RefreshInterval
+}
+
+// judge returns what the document says if it is to be taken over.
+func (s *scope) judge(document []byte) (*idpmetadata.Descriptor, error) {
+	spec := s.tenant.Spec
+	signers, err := idpmetadata.ParseSigners(spec.MetadataSigningCertificates...)
+	if err != nil {
+		return nil, err
+	}
+	return idpmetadata.Accept(document, idpmetadata.Requirements{
+		EntityID: spec.IDPEntityID, PreviousEntityID: s.pinnedEntityID(), Signers: signers,
+		AcceptDigest: s.tenant.Annotations[v1alpha1.AnnotationAcceptMetadata], Now: s.now,
+	})
+}
+
+// digestOf returns the digest of the document that was refused, "" when it
+// could not be read.
+func digestOf(err error) string {
+	var refusal *idpmetadata.Error
+	if errors.As(err, &refusal) {
+		return refusal.Digest
+	}
+	return ""
 }
 
 // reasonOr returns the reason that err carries.

@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"slices"
 	"testing"
 	"time"
@@ -145,4 +146,52 @@ func certificateOf(t *testing.T, encoded string) *x509.Certificate {
 	c, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
 	return c
+}
+
+// An administrator takes the digest from the status and accepts that document,
+// and no other.
+func TestAnotherEntityIDIsAcceptedByItsDigest(t *testing.T) {
+	f := start(t, "")
+	provider := startIDP(t, testidp.Options{})
+	acme := tenant("acme", provider)
+	f.create(acme)
+	before := f.untilReady("acme")
+	require.NoError(t, provider.Misbehave(testidp.ChangedEntityID))
+	got := f.request(acme)
+	f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonEntityIDMismatch)
+	require.Equal(t, before.Status.IDP.EntityID, got.Status.IDP.EntityID)
+	digest := got.Status.RejectedDigest
+	require.NotEmpty(t, digest)
+
+	f.update(acme, func() {
+		metav1.SetMetaDataAnnotation(&acme.ObjectMeta, v1alpha1.AnnotationAcceptMetadata, before.Status.IDP.Digest)
+	})
+	f.request(acme)
+	f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonEntityIDMismatch)
+	f.update(acme, func() { metav1.SetMetaDataAnnotation(&acme.ObjectMeta, v1alpha1.AnnotationAcceptMetadata, digest) })
+	got = f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	require.NotEqual(t, before.Status.IDP.EntityID, got.Status.IDP.EntityID)
+	require.Equal(t, digest, got.Status.IDP.Digest)
+	require.Empty(t, got.Status.RejectedDigest)
+
+	// The one before is the stranger now.
+	provider.Behave()
+	f.request(acme)
+	f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonEntityIDMismatch)
+}
+
+func TestUnsignedMetadataIsRefusedWhereASignerIsPinned(t *testing.T) {
+	f := start(t, "")
+	provider := startIDP(t, testidp.Options{})
+	acme := tenant("acme", provider)
+	f.create(acme)
+	f.untilReady("acme")
+	f.update(acme, func() {
+		acme.Spec.MetadataSigningCertificates = []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: provider.Certificates()[0].Raw}))}
+	})
+	f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonSignatureInvalid)
+	f.update(acme, func() {
+		acme.Spec.MetadataSigningCertificates = []string{"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"}
+	})
+	f.untilMessage("acme", "metadataSigningCertificates")
 }

@@ -174,9 +174,12 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 		}
 	}
 	directory := filepath.Join(out, tenant.Name)
-	requirements := idpmetadata.Requirements{EntityID: tenant.Spec.IDPEntityID, Now: now}
+	signers, err := idpmetadata.ParseSigners(tenant.Spec.MetadataSigningCertificates...)
+	if err != nil {
+		return "", withReason(err)
+	}
+	requirements := idpmetadata.Requirements{EntityID: tenant.Spec.IDPEntityID, Signers: signers, Now: now}
 	if requirements.EntityID == "" {
-		var err error
 		if requirements.PreviousEntityID, err = entityIDIn(directory); err != nil {
 			return "", err
 		}
