@@ -1,6 +1,7 @@
 package idpmetadata_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,10 +10,12 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -73,6 +76,61 @@ func TestSigningKeys(t *testing.T) {
 			assert.Equal(t, "CN=idp", d.DroppedCertificates[0].Subject)
 		})
 	}
+}
+
+// dsaCertificate is one that crypto/x509 reads but cannot make.
+const dsaCertificate = "MIIC0zCCAn+gAwIBAgIUa4GcxoBoZu0aUV9/2ecIfjjMFqswCwYJYIZIAWUDBAMCMA4xDDAKBgNVBAMMA2lkcDAeFw0yNjExMjUw" +
+	"MzIyNTFaFw0zNjExMjIwMzIyNTFaMA4xDDAKBgNVBAMMA2lkcDCCAb4wggEzBgcqhkjOOAQBMIIBJgKBgQCq7yfgFoMl2MZO4hW5" +
+	"RMUb+f5xECko2Ag0wyzxjPAJZp0KxG8DNrz8pdi/7wLj1WgkAvh/UDEEhgJ2TkF3ch+JApRIa4THQTkQ1CKiBd5qFpM58w0sf6XM" +
+	"eK9Tp5NuRmabMUBqRJ8kqZUsUQZ6zitvZLcugOuL9MtV+ZOEtzqtRQIdAMbkuA9uq9X49Nc2vFxmVUoYbBf3ggQ1oyw6fwcCgYB/" +
+	"sNrOUCQq4mSfZIje8T5F4F/zU5Z+LVRFdymRef8iWXY4op9jB4ITQ8MTYUROhMrRd0RW1h0IiOTcdefbviHBYZVGf0VsOeol8lcP" +
+	"rn+Mq09ZPg+9QhD9YZcAw78fZEXwzXg//MAQttRKne6/NaTExRfDhcRN9KRqZMitO7pbdwOBhAACgYASvfxvRXV84sPYGH0J8NEI" +
+	"L6FZP04T39JttzbICKtnelrHRqY9JPeZBaahqpr4suZR9/aXyRkmmf+743lmIElk8D8DmutWVv6mi6fF9TaATe6/7pao0kosVV9A" +
+	"d8aJxJsRqwsnshMetRAxQuG0zqxRaxj9kyb1wKdfg7jJtWB+lqNTMFEwHQYDVR0OBBYEFBDL2pPjROn5Co4SwYvQeqh4CA8GMB8G" +
+	"A1UdIwQYMBaAFBDL2pPjROn5Co4SwYvQeqh4CA8GMA8GA1UdEwEB/wQFMAMBAf8wCwYJYIZIAWUDBAMCA0EAMD4CHQCKwgy09D/p" +
+	"BuoRUCpvWMGTos+Q58JUM2a65JXYAh0AqGxN1vAfPI+Im/PrU44WANjE6O552kWRY9syuA=="
+
+func TestSigningKeyOfDSA(t *testing.T) {
+	d := withCertificates(t, dsaCertificate)
+	assert.Empty(t, d.SigningCertificates)
+	require.Len(t, d.DroppedCertificates, 1)
+	assert.Equal(t, "its key type DSA cannot check SAML signatures, RSA or ECDSA is needed", d.DroppedCertificates[0].Reason)
+}
+
+// A certificate "without a well-defined expiration date" [RFC 5280 4.1.2.5] is
+// fine, one without dates is none.
+func TestOddDatesOfCertificates(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	never := time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now, NotAfter: never}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	d := withCertificates(t, base64.StdEncoding.EncodeToString(der))
+	require.Len(t, d.SigningCertificates, 1)
+	assert.Equal(t, never, d.SigningCertificates[0].NotAfter)
+	assertReadsBack(t, d)
+
+	var certificate struct {
+		TBS struct {
+			Raw                          asn1.RawContent
+			Version                      int `asn1:"optional,explicit,tag:0"`
+			Serial                       *big.Int
+			Algorithm, Issuer            asn1.RawValue
+			Validity                     asn1.RawValue
+			Subject, PublicKey           asn1.RawValue
+			UniqueID, SubjectUniqueID, X asn1.RawValue `asn1:"optional"`
+		}
+		Algorithm, Signature asn1.RawValue
+	}
+	_, err = asn1.Unmarshal(der, &certificate)
+	require.NoError(t, err)
+	empty := bytes.Replace(der, certificate.TBS.Validity.FullBytes, append([]byte{0x30, byte(len(certificate.TBS.Validity.Bytes))}, bytes.Repeat([]byte{0x05, 0x00}, len(certificate.TBS.Validity.Bytes)/2)...), 1)
+	require.Len(t, empty, len(der))
+	d = withCertificates(t, base64.StdEncoding.EncodeToString(empty))
+	assert.Empty(t, d.SigningCertificates)
+	require.Len(t, d.DroppedCertificates, 1)
+	assert.Equal(t, "it is not a valid X.509 certificate", d.DroppedCertificates[0].Reason)
 }
 
 func TestDroppedCertificates(t *testing.T) {
