@@ -46,6 +46,9 @@ type Options struct {
 	// HealthAddress, MetricsAddress and ProfileAddress are listened on; "0" for
 	// none.
 	HealthAddress, MetricsAddress, ProfileAddress string
+	// RefreshAddress is where the gateway asks for a fetch, as the service account
+	// of that name; "" or "0" for none.
+	RefreshAddress, GatewayServiceAccount string
 }
 
 // NewManager returns a manager with both reconcilers, ready to start.
@@ -87,12 +90,22 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	if o.Rollout.Structural {
 		structural = rollout.FleetHash(structure, nil)
 	}
-	if err := (&SAMLTenantReconciler{
+	tenants := &SAMLTenantReconciler{
 		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Sources: sources, Recorder: recorder,
 		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval,
 		Gateway: o.Gateway, StructuralFleet: structural, Now: time.Now,
-	}).SetupWithManager(ctx, mgr); err != nil {
+	}
+	if err := tenants.SetupWithManager(ctx, mgr); err != nil {
 		return nil, fmt.Errorf("set up the tenant controller: %w", err)
+	}
+	if o.RefreshAddress != "" && o.RefreshAddress != "0" {
+		endpoint, err := newRefreshEndpoint(mgr, cluster, o, tenants.demand)
+		if err != nil {
+			return nil, err
+		}
+		if err := mgr.Add(endpoint); err != nil {
+			return nil, fmt.Errorf("add the refresh endpoint: %w", err)
+		}
 	}
 	if o.Gateway != "" {
 		if err := (&GatewayRolloutReconciler{

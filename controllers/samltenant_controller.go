@@ -73,6 +73,8 @@ type SAMLTenantReconciler struct {
 	// when tenants cause no rollouts; empty when they do.
 	StructuralFleet string
 	Now             func() time.Time
+
+	demands demands
 }
 
 // +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants,verbs=get;list;watch
@@ -144,7 +146,8 @@ func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome
 	if !s.postponed {
 		result.RequeueAfter = max(time.Second, s.nextTurn().Sub(s.now))
 	}
-	if s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless {
+	// One that waits for a demanded fetch keeps the priority that it came with.
+	if !s.demanded && (s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless) {
 		result.Priority = ptr.To(handler.LowPriority)
 	}
 	return result, nil
@@ -191,6 +194,7 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 	for _, kind := range []string{kindConfigMap, kindSecret} {
 		b = b.WatchesRawSource(source.Kind(r.Sources, sourceObject(kind), handler.TypedEnqueueRequestsFromMapFunc(r.referring(kind))))
 	}
+	b = b.WatchesRawSource(&r.demands)
 	if r.Gateway != "" {
 		b = b.Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.concernedByGateway), builder.WithPredicates(gatewayMoved()))
 	}

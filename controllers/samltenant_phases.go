@@ -121,6 +121,7 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 // fetch downloads the metadata when it is due. A failure is noted and ends
 // nothing: an edit of the spec applies while the IdP is down.
 func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
+	s.demanded = r.demands.take(client.ObjectKeyFromObject(s.tenant))
 	if end := r.findSource(ctx, s); end.kind != proceed || !s.fetchDue() {
 		return end
 	}
@@ -128,12 +129,16 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 	result, err := r.document(ctx, s)
 	if errors.Is(err, idpmetadata.ErrHostBusy) {
 		// Other tenants of this host are being fetched; a worker must not wait.
+		if s.demanded {
+			r.demands.putBack(client.ObjectKeyFromObject(s.tenant))
+		}
 		if s.idp == nil {
 			return outcome{kind: postponed}
 		}
 		s.postponed = true
 		return outcome{}
 	}
+	s.demanded = false
 	status.LastHandledReconcileAt = s.requestedAt()
 	if err != nil {
 		s.set(v1alpha1.ConditionMetadataFetched, metav1.ConditionFalse, reasonOr(err, v1alpha1.ReasonConnectFailed), err.Error())

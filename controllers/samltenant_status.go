@@ -61,6 +61,8 @@ type scope struct {
 	withdrawn []withdrawn
 	// unproven: only the Secret itself vouches for idp.
 	unproven bool
+	// demanded: the gateway waits for a fetch, which was not made yet.
+	demanded bool
 	// postponed: a fetch is due but could not be made yet; the last-known-good
 	// can be worked on.
 	postponed bool
@@ -156,7 +158,7 @@ func (s *scope) fetchDue() bool {
 		return false
 	}
 	next := status.NextRefreshTime
-	if next == nil || s.sourceVersion != status.SourceVersion || s.accepting() || !s.now.Before(next.Time) || s.requested() || s.edited() || s.unproven {
+	if next == nil || s.sourceVersion != status.SourceVersion || s.accepting() || !s.now.Before(next.Time) || s.demanded || s.requested() || s.edited() || s.unproven {
 		return true
 	}
 	if s.idp == nil && next.Sub(s.now) > maxRetry {
@@ -183,11 +185,12 @@ func (s *scope) disabled() bool { return s.tenant.Spec.Access == v1alpha1.Access
 
 // mayBeUnmodified tells whether "not modified" would be an answer to the
 // question: the last-known-good is there, came from this URL, and nothing was
-// refused or edited since.
+// refused or edited since. The gateway has seen that something is modified, and
+// a date of change in whole seconds may hide that.
 func (s *scope) mayBeUnmodified() bool {
 	status := s.tenant.Status
 	return s.idp != nil && status.IDP != nil && status.IDP.Source == sourceOf(s.tenant) &&
-		status.IDP.Digest == s.idp.Digest() && !s.edited() && status.ConsecutiveFailures == 0 && !s.expired()
+		status.IDP.Digest == s.idp.Digest() && !s.edited() && !s.demanded && status.ConsecutiveFailures == 0 && !s.expired()
 }
 
 // expired tells whether the metadata in use says of itself that it is valid no

@@ -54,7 +54,10 @@ type fixture struct {
 	namespace string
 	gateway   string
 	rollout   rollout.Settings
-	stop      func()
+	fetcher   controllers.Fetcher
+	// refresh is the address of the endpoint for the gateway, "" for none.
+	refresh string
+	stop    func()
 }
 
 // start makes a namespace and runs an operator in it; gateway is the name of
@@ -72,6 +75,9 @@ func startRolling(t *testing.T, gateway string, settings rollout.Settings) *fixt
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	require.NoError(t, c.Create(t.Context(), namespace))
 	f := &fixture{Client: client.NewNamespacedClient(c, namespace.Name), t: t, namespace: namespace.Name, gateway: gateway, rollout: settings}
+	f.fetcher = idpmetadata.NewFetcher(idpmetadata.FetcherOptions{
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Second, MaxBytes: 1 << 20,
+	})
 	f.run()
 	t.Cleanup(func() { f.stop() })
 	return f
@@ -85,10 +91,7 @@ func (f *fixture) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
 		Namespace: f.namespace, Gateway: f.gateway, Rollout: f.rollout, BaseDomain: base, RefreshInterval: time.Hour,
-		Fetcher: idpmetadata.NewFetcher(idpmetadata.FetcherOptions{
-			AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Second, MaxBytes: 1 << 20,
-		}),
-		HealthAddress: "0", MetricsAddress: "0",
+		Fetcher: f.fetcher, HealthAddress: "0", MetricsAddress: "0", RefreshAddress: f.refresh, GatewayServiceAccount: "saml-gateway",
 	})
 	require.NoError(f.t, err)
 	var running sync.WaitGroup

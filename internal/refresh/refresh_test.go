@@ -267,7 +267,7 @@ func TestClientTellsWhatCannotBeRefreshed(t *testing.T) {
 // The token goes to the operator and to nobody whom it names.
 func TestClientTakesItsTokenNowhereElse(t *testing.T) {
 	w := newWorld(t)
-	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("%s %s reached another server with %q", r.Method, r.URL, r.Header.Get("Authorization"))
 	}))
 	t.Cleanup(other.Close)

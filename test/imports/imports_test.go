@@ -61,7 +61,7 @@ var rules = []rule{
 	{folder: "./cmd/operator", anything: true, never: gateway},
 	{folder: "./config/crd"},
 	{folder: "./controllers", never: gateway, may: append([]string{
-		"./api", "./internal/conditions", "./internal/idpmetadata", "./internal/render", "./internal/rollout",
+		"./api", "./internal/conditions", "./internal/idpmetadata", "./internal/refresh", "./internal/render", "./internal/rollout",
 		"./internal/spkey", "./internal/tenantconfig",
 		"github.com/go-logr/logr", "golang.org/x",
 	}, kubernetes...)},
