@@ -1,5 +1,7 @@
 package idpmetadata
 
+import "time"
+
 // Waiting returns how many callers wait for a download or hold its document.
 func (f *Fetcher) Waiting() (callers int) {
 	f.flights.mu.Lock()
@@ -9,3 +11,6 @@ func (f *Fetcher) Waiting() (callers int) {
 	}
 	return callers
 }
+
+// SetClock sets what the times of hosts are taken from.
+func (f *Fetcher) SetClock(now func() time.Time) { f.hosts.now = now }

@@ -191,3 +191,36 @@ func TestFetchSparesTheHost(t *testing.T) {
 	}
 	assert.NoError(t, fetch(elsewhere.url("/metadata")), "failures end, too")
 }
+
+// The tenants of a host that is down learn so without another request.
+func TestFetchFromAHostThatIsDown(t *testing.T) {
+	w := newWeb(t, nil)
+	fetcher := w.fetcher()
+	clock := now
+	fetcher.SetClock(func() time.Time { return clock })
+	fetch := func(path string) error {
+		_, err := fetcher.Fetch(t.Context(), idpmetadata.Request{URL: w.url(path), CABundle: w.ca})
+		return err
+	}
+	for _, path := range []string{"/status/503?1", "/status/503?2", "/status/503?1", "/status/503?2", "/status/503?1"} {
+		assertError(t, fetch(path), idpmetadata.HTTPStatus)
+		clock = clock.Add(3 * time.Second)
+	}
+	clock = clock.Add(-3 * time.Second)
+	asked := len(w.seen())
+	for _, path := range []string{"/status/503?1", "/metadata"} {
+		err := fetch(path)
+		assertError(t, err, idpmetadata.HTTPStatus)
+		assert.Contains(t, err.Error(), "503 Service Unavailable")
+	}
+	assert.Len(t, w.seen(), asked)
+
+	clock = clock.Add(time.Second)
+	assert.NoError(t, fetch("/metadata"), "the probe")
+	assert.NoError(t, fetch("/metadata"))
+	for range 10 {
+		assertError(t, fetch("/status/404"), idpmetadata.HTTPStatus)
+		clock = clock.Add(3 * time.Second)
+	}
+	assert.NoError(t, fetch("/metadata"), "404 is not the host's failure")
+}
