@@ -48,8 +48,8 @@ const (
 	// CodeSignatureInvalid: the content was changed after signing, or the
 	// signature is not by the key it claims.
 	CodeSignatureInvalid Code = "signature_invalid"
-	// CodeUnknownSigningKey: a coherent signature, but by none of the trusted
-	// keys. The IdP may have rolled its key: refresh its metadata.
+	// CodeUnknownSigningKey: an answer of this IdP to one of the requests, with
+	// a coherent signature, but by none of the trusted keys.
 	CodeUnknownSigningKey Code = "unknown_signing_key"
 	// CodeSigningKeyWeak: signed by a trusted key that policy refuses (RSA
 	// below 2048 bits, or a curve other than P-256, P-384, P-521).
@@ -108,6 +108,12 @@ type Error struct {
 	// with CodeStatusNotSuccess only, and nobody has signed them.
 	StatusCodes   []string
 	StatusMessage string
+
+	// Renewable: the IdP may have changed to the key that signed this, so the
+	// same Response may be good once its metadata was fetched. So is every
+	// refusal of an encrypted assertion in a Response that nobody signed: if the
+	// gateway waited for some of them only, it would tell what decrypts.
+	Renewable bool
 }
 
 func (e *Error) Error() string {
@@ -127,6 +133,17 @@ func CodeOf(err error) Code {
 		return refusal.Code
 	}
 	return CodeInternal
+}
+
+// renewable marks a refusal; see Error.Renewable.
+func renewable(err error) error {
+	refusal, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	marked := *refusal
+	marked.Renewable = true
+	return &marked
 }
 
 func refuse(code Code, format string, args ...any) *Error {

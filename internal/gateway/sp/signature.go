@@ -67,7 +67,7 @@ func trustedBy(s *xmldsig.Signature, certificates []*x509.Certificate, now time.
 	case names(s.KeyInfo, certificates):
 		return nil, refuse(CodeSignatureInvalid, "the signature is not by the trusted key that it names")
 	}
-	return nil, refuse(CodeUnknownSigningKey, "the signature is by none of the %d trusted keys", len(certificates))
+	return nil, renewable(refuse(CodeUnknownSigningKey, "the signature is by none of the %d trusted keys", len(certificates)))
 }
 
 // checkCertificate is the policy for a certificate that we trust otherwise.

@@ -203,18 +203,34 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 	if err != nil {
 		return nil, err
 	}
-	encrypted := body.Local == "EncryptedAssertion"
 
 	signer, err := v.signer(response)
-	if err != nil {
+	unknown := CodeOf(err) == CodeUnknownSigningKey
+	if err != nil && !unknown {
 		return nil, err
 	}
-	signed := signer != nil
-	request, err := v.checkResponse(response, signed)
-	if err != nil {
+	request, refusal := v.checkResponse(response, signer != nil || unknown)
+	switch {
+	case refusal != nil:
+		return nil, refusal
+	case unknown:
 		return nil, err
 	}
+	assertion, err := v.content(body, signer, request)
+	switch {
+	case err != nil && body.Local == "EncryptedAssertion" && signer == nil:
+		return nil, renewable(err)
+	case err != nil:
+		return nil, err
+	}
+	assertion.ResponseID = responseID
+	return assertion, nil
+}
 
+// content reads the assertion of a Response by that signer, nil if it is not
+// signed.
+func (v verifier) content(body *xmltree.Element, signer *x509.Certificate, request string) (_ *Assertion, err error) {
+	signed, encrypted := signer != nil, body.Local == "EncryptedAssertion"
 	if encrypted {
 		if body, err = v.open(body); err != nil {
 			return nil, errDecryption
@@ -224,6 +240,11 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 	switch {
 	case err != nil && encrypted && !signed && !tellable[CodeOf(err)]:
 		return nil, errDecryption
+	case CodeOf(err) == CodeUnknownSigningKey:
+		if refusal := v.checkIssuer(body); refusal != nil {
+			return nil, refusal
+		}
+		return nil, err
 	case err != nil:
 		return nil, err
 	case own == nil && !signed && encrypted:
@@ -237,7 +258,6 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 	if err != nil {
 		return nil, err
 	}
-	assertion.ResponseID = responseID
 	assertion.SigningCertificate = signer
 	return assertion, nil
 }
