@@ -131,7 +131,7 @@ func (r *GatewayRolloutReconciler) fleet(ctx context.Context) (rollout.Fleet, er
 		newest = max(newest, versionNumber(s.ResourceVersion))
 		hashes[s.Name] = s.Annotations[tenantconfig.AnnotationConfigHash]
 	}
-	return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, hashes), ResourceVersion: newest}, nil
+	return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, hashes), ResourceVersion: newest, Empty: len(hashes) == 0}, nil
 }
 
 // recorded is the deployment with that record. It applies only to the version

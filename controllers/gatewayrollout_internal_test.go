@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -45,4 +46,28 @@ func TestOnlyAChangeOfTheFleetDisturbsTheQuiet(t *testing.T) {
 	now = now.Add(time.Minute)
 	r.changed(t.Context(), config)
 	require.Equal(t, now, *r.lastChange.Load())
+}
+
+// A Deployment that is complete before the tenants' wait for it is on record
+// would find nobody to tell: whoever begins to wait looks once more.
+func TestWhoBeginsToWaitForTheGatewayLooksOnceMore(t *testing.T) {
+	tenant := func(status ...metav1.ConditionStatus) *v1alpha1.SAMLTenant {
+		t := &v1alpha1.SAMLTenant{}
+		for _, s := range status {
+			t.Status.Conditions = append(t.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionGatewaySynced, Status: s})
+		}
+		return t
+	}
+	for name, test := range map[string]struct {
+		before, after *v1alpha1.SAMLTenant
+		passes        bool
+	}{
+		"the first time": {tenant(), tenant(metav1.ConditionFalse), true},
+		"again":          {tenant(metav1.ConditionTrue), tenant(metav1.ConditionFalse), true},
+		"still":          {tenant(metav1.ConditionFalse), tenant(metav1.ConditionFalse), false},
+		"no longer":      {tenant(metav1.ConditionFalse), tenant(metav1.ConditionTrue), false},
+		"never":          {tenant(), tenant(), false},
+	} {
+		require.Equal(t, test.passes, beganToWait().Update(event.UpdateEvent{ObjectOld: test.before, ObjectNew: test.after}), name)
+	}
 }

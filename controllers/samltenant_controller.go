@@ -184,7 +184,7 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.SAMLTenant{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, askedFor()))).
+			predicate.GenerationChangedPredicate{}, askedFor(), beganToWait()))).
 		Owns(&corev1.Secret{}).
 		Watches(&v1alpha1.SAMLTenant{}, handler.EnqueueRequestsFromMapFunc(r.sameCustomerName),
 			builder.WithPredicates(predicate.Funcs{

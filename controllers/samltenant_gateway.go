@@ -97,10 +97,25 @@ func (r *SAMLTenantReconciler) concernedByGateway(ctx context.Context, o client.
 	deployment := &appsv1.Deployment{}
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), deployment, client.DisableReadYourWritesConsistency)
 	gone := apierrors.IsNotFound(err) || err == nil && observed(deployment).State() == rollout.ScaledDown
-	return r.requests(ctx, o.GetNamespace(), func(t *v1alpha1.SAMLTenant) bool {
-		c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionGatewaySynced)
-		return c != nil && (gone || c.Status != metav1.ConditionTrue)
-	})
+	return r.requests(ctx, o.GetNamespace(), func(t *v1alpha1.SAMLTenant) bool { return gone || waitsForGateway(t) })
+}
+
+func waitsForGateway(t *v1alpha1.SAMLTenant) bool {
+	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionGatewaySynced)
+	return c != nil && c.Status != metav1.ConditionTrue
+}
+
+// beganToWait passes a tenant that waits for the gateway from now on. What the
+// Deployment did while that was being written found nobody to tell.
+func beganToWait() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return !waitsForGateway(e.ObjectOld.(*v1alpha1.SAMLTenant)) && waitsForGateway(e.ObjectNew.(*v1alpha1.SAMLTenant))
+		},
+	}
 }
 
 // observed takes from a Deployment what decisions about it need.

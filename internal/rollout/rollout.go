@@ -33,6 +33,8 @@ type Fleet struct {
 	// ResourceVersion is the newest among the configurations, zero when they
 	// were not looked at.
 	ResourceVersion uint64
+	// Empty: there is nothing yet to start from.
+	Empty bool
 }
 
 // Structure is what concerns the gateway as a whole.
@@ -70,7 +72,7 @@ func (s Settings) Waits(d Deployment, lastChange, now time.Time) (wait time.Dura
 // ask again; zero when only a change of d or of the fleet makes a difference.
 func (s Settings) Decide(d Deployment, fleet Fleet, lastChange, now time.Time) (next Record, wait time.Duration) {
 	d.Record = d.notAfter(now)
-	if d.FleetHash == fleet.Hash {
+	if d.FleetHash == fleet.Hash || fleet.Empty && d.FleetHash == "" {
 		// What changed is as it was before, so the pods have it.
 		d.ResourceVersion = max(d.ResourceVersion, fleet.ResourceVersion)
 		d.PendingSince = time.Time{}

@@ -136,6 +136,20 @@ func TestAChangeThatIsTakenBackIsIncluded(t *testing.T) {
 	}
 }
 
+// A gateway that is installed before its first tenant is not rolled for nobody:
+// the first would have to wait for the interval.
+func TestAGatewayWithoutTenantsIsNotRolled(t *testing.T) {
+	d := rollout.Deployment{Wanted: 1, Replicas: 1, Updated: 1, Available: 1}
+	empty := rollout.Fleet{Hash: "empty", Empty: true}
+	if next, wait := settings.Decide(d, empty, noon, noon); next != d.Record || wait != 0 {
+		t.Errorf("got %+v and a wait of %s, want nothing", next, wait)
+	}
+	d.FleetHash = "full"
+	if next, _ := (rollout.Settings{}).Decide(d, empty, noon, noon); next.FleetHash != "empty" {
+		t.Errorf("got %+v; the last tenant has gone, which the pods must learn", next)
+	}
+}
+
 func TestIncludesComparesVersionsAsNumbers(t *testing.T) {
 	for _, test := range []struct {
 		rolled, config uint64
