@@ -36,6 +36,9 @@ type Options struct {
 	DataDir string
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
+	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
+	// none to ask.
+	Refresh func(ctx context.Context, tenant string) error
 	// ClockSkew between IdPs and us; sp.DefaultClockSkew if negative.
 	ClockSkew time.Duration
 	// Now is time.Now if nil.
@@ -89,7 +92,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		source: o.Source, tenants: tenants, store: db, log: o.Log,
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: session.NewRevocations(revoked),
-			Upstream: o.Upstream, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
+			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
 		}),
 	}, nil
 }

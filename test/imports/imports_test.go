@@ -67,7 +67,7 @@ var rules = []rule{
 	}, kubernetes...)},
 	{folder: "./internal/conditions", may: []string{"k8s.io/apimachinery"}},
 	{folder: "./internal/gateway", never: operator, may: append([]string{
-		"./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
+		"./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
 	{folder: "./internal/gateway/configsource", never: operator, may: []string{
 		"./internal/gateway/tenant", "./internal/tenantconfig",

@@ -26,14 +26,17 @@ import (
 // its response; the application's may take as long as it likes.
 const ownTimeout = 15 * time.Second
 
-// Options of a Server; only Upstream may be nil.
+// Options of a Server; only Upstream and Refresh may be nil.
 type Options struct {
 	Tenants     *tenant.Registry
 	Store       store.Store
 	Codec       *session.Codec
 	Revocations *session.Revocations
 	// Upstream is the application. Without one, a page says who is signed in.
-	Upstream  *url.URL
+	Upstream *url.URL
+	// Refresh asks for a tenant's metadata to be fetched, and does not wait for
+	// that; what it brings comes to Tenants. Without it nobody can be asked.
+	Refresh   func(ctx context.Context, tenant string) error
 	ClockSkew time.Duration
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -44,12 +47,16 @@ type Server struct {
 	Options
 	proxy       *httputil.ReverseProxy
 	groups      *groupCache
+	rollovers   *rollovers
 	crossOrigin *http.CrossOriginProtection
 }
 
 // New returns a Server.
 func New(o Options) *Server {
-	s := &Server{Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection()}
+	s := &Server{
+		Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection(),
+		rollovers: newRollovers(o.Tenants, o.Refresh, o.Log),
+	}
 	if o.Upstream != nil {
 		s.proxy = newProxy(o.Upstream, o.Log, func(w http.ResponseWriter, r *http.Request) {
 			s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable", title: "The application is not available",
@@ -74,9 +81,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			advice: "There is no organization with this address. Please check the address that you were given."})
 		return
 	}
-	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: session.Binding{
-		Tenant: t.Name(), Host: t.Config.Host, IDPEntityID: t.Config.IdentityProvider.EntityID,
-	}}
+	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
 	if !ownPath(r.URL.Path) {
 		v.application()
 		return
@@ -91,6 +96,10 @@ type exchange struct {
 	r       *http.Request
 	tenant  *tenant.Tenant
 	binding session.Binding
+}
+
+func bindingOf(t *tenant.Tenant) session.Binding {
+	return session.Binding{Tenant: t.Name(), Host: t.Config.Host, IDPEntityID: t.Config.IdentityProvider.EntityID}
 }
 
 // own serves the endpoints that are not the application's.

@@ -131,7 +131,7 @@ func (x *exchange) acs() {
 		x.refuse(nil, http.StatusBadRequest, string(sp.CodeOf(err)), err)
 		return
 	}
-	assertion, err := sp.Verify(response, x.expectations(pending, now))
+	assertion, err := x.verify(response, pending, now)
 	if err != nil {
 		x.refuse(nil, http.StatusForbidden, string(sp.CodeOf(err)), err)
 		return
@@ -147,6 +147,30 @@ func (x *exchange) acs() {
 		return
 	}
 	x.begin(assertion, answered, who, now)
+}
+
+// verify verifies a response and, if only a key that is not known stands in the
+// way, once more by the keys that the IdP publishes now. Nothing is used up
+// before it has succeeded.
+func (x *exchange) verify(response []byte, pending []session.Pending, now time.Time) (*sp.Assertion, error) {
+	assertion, err := sp.Verify(response, x.expectations(pending, now))
+	if !renewable(err) {
+		return assertion, err
+	}
+	newer := x.rollovers.newer(x.r.Context(), x.tenant)
+	if newer == nil || newer.Config.Disabled || bindingOf(newer) != x.binding {
+		return nil, err
+	}
+	x.tenant = newer
+	if assertion, err = sp.Verify(response, x.expectations(pending, now)); err == nil {
+		x.Log.Info("the identity provider signs with a new key", x.evidence(assertion)...)
+	}
+	return assertion, err
+}
+
+func renewable(err error) bool {
+	refusal, ok := errors.AsType[*sp.Error](err)
+	return ok && refusal.Renewable
 }
 
 // begin makes the sign-in count and the session start.
@@ -277,6 +301,10 @@ func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cau
 	}
 	if cause != nil {
 		p.cause = cause
+	}
+	if renewable(cause) {
+		p.advice = "Your organization's sign-in may just have changed. Please try again in a moment. " +
+			"If this happens again, give your administrator the support ID below."
 	}
 	if refusal, ok := errors.AsType[*sp.Error](cause); ok && len(refusal.StatusCodes) > 0 {
 		p.attributes = append(p.attributes, "samlStatus", refusal.StatusCodes, "samlStatusMessage", refusal.StatusMessage)

@@ -40,6 +40,7 @@ type Registry struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
+	changed chan struct{}
 }
 
 // entry is one tenant's history in short.
@@ -54,7 +55,7 @@ type entry struct {
 
 // NewRegistry returns a Registry without tenants.
 func NewRegistry(log *slog.Logger) *Registry {
-	return &Registry{log: log, entries: map[string]*entry{}}
+	return &Registry{log: log, entries: map[string]*entry{}, changed: make(chan struct{})}
 }
 
 // ByHost returns the tenant of a host, or nil. The host is in lower case,
@@ -69,6 +70,13 @@ func (r *Registry) ByHost(host string) *Tenant {
 // Synced says whether Apply was called: before, an unknown host may be one
 // that is not loaded yet.
 func (r *Registry) Synced() bool { return r.byHost.Load() != nil }
+
+// Changed returns a channel that is closed by the next Apply.
+func (r *Registry) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
 
 // Apply makes sets, by tenant, all that there is. A tenant that is not among
 // them is gone at once; one whose set is of no use stays as it was.
@@ -88,6 +96,8 @@ func (r *Registry) Apply(sets map[string]Set) {
 		r.load(name, sets[name])
 	}
 	r.assignHosts()
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 func (r *Registry) load(name string, set Set) {
