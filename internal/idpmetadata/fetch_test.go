@@ -144,17 +144,19 @@ func (w *web) seen() []*http.Request {
 
 func (w *web) url(path string) string { return "https://" + idpHost + ":" + w.port + path }
 
+// bomb is 32 MiB, zipped to 32 KiB.
+var bomb = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	zip := gzip.NewWriter(&b)
+	for range 32 {
+		_, _ = zip.Write(bytes.Repeat([]byte(" "), maxBytes))
+	}
+	_ = zip.Close()
+	return b.Bytes()
+})
+
 func (w *web) handler(t *testing.T) http.Handler {
 	document := readFile(t, "hostile", "control-good.xml")
-	var bomb bytes.Buffer
-	zip := gzip.NewWriter(&bomb)
-	for range 32 {
-		_, err := zip.Write(bytes.Repeat([]byte(" "), maxBytes))
-		require.NoError(t, err)
-	}
-	require.NoError(t, zip.Close())
-	require.Less(t, bomb.Len(), maxBytes/2)
-
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metadata", func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("ETag", `"v1"`)
@@ -173,11 +175,11 @@ func (w *web) handler(t *testing.T) http.Handler {
 	})
 	mux.HandleFunc("/gzip-bomb", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Encoding", "gzip")
-		_, _ = rw.Write(bomb.Bytes())
+		_, _ = rw.Write(bomb())
 	})
 	mux.HandleFunc("/gzip-broken", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Encoding", "gzip")
-		_, _ = rw.Write(bomb.Bytes()[:100])
+		_, _ = rw.Write(bomb()[:100])
 	})
 	mux.HandleFunc("/html", func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(rw, "<!doctype html><html><body>Sign in</body></html>")

@@ -21,10 +21,12 @@ const (
 
 	// Times to come again when a host has enough to do. What is added to
 	// spread the callers makes it half as much again.
-	minRetryAfter  = 250 * time.Millisecond
-	maxRetryAfter  = 20 * time.Second
-	firstGuess     = 250 * time.Millisecond // how long a fetch takes
-	smoothedFaster = 4                      // weight of what was known before
+	minRetryAfter = 250 * time.Millisecond
+	maxRetryAfter = 20 * time.Second
+
+	// How long a fetch takes is smoothed, so that each counts for a quarter.
+	firstGuess = 250 * time.Millisecond
+	smoothing  = 4
 
 	// A host is down after so many failures in a row over so long a time. The
 	// latter keeps a tenant with an address of its own, at a host that serves
@@ -128,7 +130,7 @@ func (h *hosts) ended(v visit, took time.Duration, failure *hostFailure) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.loads[v.host]; l != nil {
-		l.took += (took - l.took) / smoothedFaster
+		l.took += (took - l.took) / smoothing
 	}
 	key := v.key()
 	if failure == nil {
