@@ -15,12 +15,14 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
+	"cequence.cloud/saml-operator/internal/refresh"
 )
 
 // Bounds of the two servers. Bodies have no time limit here, since the
@@ -77,6 +79,8 @@ type config struct {
 	namespace, kubeconfig  string
 	tenantsDir             string
 	upstream               *url.URL
+	operator               *url.URL
+	operatorTokenFile      string
 	dataDir                string
 	clockSkew              time.Duration
 	showVersion            bool
@@ -88,8 +92,8 @@ const maxClockSkew = 5 * time.Minute
 // parse reads the command line. Its errors are sentences that name the flag.
 func parse(args []string, env func(string) string, output io.Writer) (config, error) {
 	var (
-		c        config
-		upstream string
+		c                  config
+		upstream, operator string
 	)
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
@@ -101,6 +105,8 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` to reach the cluster with, from outside of it")
 	flags.StringVar(&c.tenantsDir, "tenants-dir", "", "`directory` with one directory for each tenant, instead of a namespace")
 	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
+	flags.StringVar(&operator, "operator-url", "", "`URL` at which the operator fetches a tenant's metadata when its identity provider signs with a new key; empty to wait for its next regular fetch")
+	flags.StringVar(&c.operatorTokenFile, "operator-token-file", "/var/run/secrets/saml-operator/token", "`file` with the service account's token for the operator")
 	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
@@ -123,6 +129,13 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		}
 		c.upstream = u
 	}
+	if operator != "" {
+		u, err := url.Parse(operator)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return config{}, fmt.Errorf("--operator-url is %q, but it must be an http or https URL without a path such as http://saml-operator-refresh:8082", operator)
+		}
+		c.operator = u
+	}
 	return c, c.validate()
 }
 
@@ -138,6 +151,10 @@ func (c config) validate() error {
 		return errors.New("--namespace and --tenants-dir are both given, but the tenants come from one of them only")
 	case c.kubeconfig != "" && c.tenantsDir != "":
 		return errors.New("--kubeconfig is given with --tenants-dir, but a directory needs no cluster")
+	case c.operator != nil && c.tenantsDir != "":
+		return errors.New("--operator-url is given with --tenants-dir, but no operator keeps a directory")
+	case c.operator != nil && c.operatorTokenFile == "":
+		return errors.New("--operator-token-file is empty, but the operator of --operator-url answers nobody without a token")
 	case c.dataDir == "":
 		return errors.New("--data-dir is empty, but the users and the cookie key must be kept somewhere")
 	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
@@ -159,9 +176,11 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := gateway.New(ctx, gateway.Options{
-		Source: source, DataDir: c.dataDir, Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log,
-	})
+	options := gateway.Options{Source: source, DataDir: c.dataDir, Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log}
+	if c.operator != nil {
+		options.Refresh = refresh.NewClient(c.operator, c.operatorTokenFile, time.Now).Refresh
+	}
+	g, err := gateway.New(ctx, options)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,13 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --upstream=app:8080", "", "--upstream"},
 		{"--tenants-dir=/t --upstream=file:///etc/passwd", "", "--upstream"},
 		{"--tenants-dir=/t --upstream=http://user@app", "", "--upstream"},
+		{"--namespace=sso --operator-url=http://saml-operator-refresh:8082 --operator-token-file=t", "", ""},
+		{"--namespace=sso --operator-url=https://operator.example/", "", ""},
+		{"--namespace=sso --operator-url=saml-operator:8082", "", "--operator-url"},
+		{"--namespace=sso --operator-url=http://user@operator", "", "--operator-url"},
+		{"--namespace=sso --operator-url=http://operator/path", "", "--operator-url"},
+		{"--namespace=sso --operator-url=http://operator --operator-token-file=", "", "--operator-token-file"},
+		{"--tenants-dir=/t --operator-url=http://operator", "", "--operator-url"},
 		{"--tenants-dir=/t extra", "", `"extra"`},
 		{"--unknown", "", "-unknown"},
 	} {

@@ -36,6 +36,8 @@ func runManager(ctx context.Context, args []string) error {
 		elect     = flags.Bool("leader-elect", false, "run as one of several replicas of which one works")
 		health    = flags.String("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 		metrics   = flags.String("metrics-bind-address", "0", "address of /metrics over plain HTTP; 0 for none")
+		ask       = flags.String("refresh-bind-address", "0", "address at which the gateway asks for a tenant's metadata to be fetched at once, over plain HTTP, such as :8082; 0 for none")
+		account   = flags.String("gateway-service-account", "saml-gateway", "name of the service account in the same namespace that may ask for fetches")
 		profiles  = flags.String("pprof-bind-address", "0", "address of /debug/pprof over plain HTTP, for those who may read the operator's memory; 0 for none")
 	)
 	tenants.register(flags)
@@ -57,6 +59,8 @@ func runManager(ctx context.Context, args []string) error {
 		return usageErrorf("--gateway-rollout is %q; write Rolling, Structural or Off", *mode)
 	case *mode != rolloutOff && *gateway == "":
 		return usageErrorf("--gateway-deployment is empty; name the Deployment, or set --gateway-rollout=Off")
+	case *ask != "0" && *account == "":
+		return usageErrorf("--gateway-service-account is empty; name the gateway's, or set --refresh-bind-address=0")
 	case *interval < 0:
 		return usageErrorf("--gateway-rollout-interval is %s; write a time such as 2m", *interval)
 	case *quiet < 0 || *maxWait < *quiet:
@@ -79,6 +83,7 @@ func runManager(ctx context.Context, args []string) error {
 		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
 		Rollout:        rollout.Settings{Structural: *mode == rolloutStructural, Quiet: *quiet, MaxWait: *maxWait, Interval: *interval},
 		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics, ProfileAddress: *profiles,
+		RefreshAddress: *ask, GatewayServiceAccount: *account,
 	})
 	if err != nil {
 		return err

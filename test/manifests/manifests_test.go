@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,6 +34,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"cequence.cloud/saml-operator/internal/refresh"
 )
 
 const (
@@ -149,6 +154,7 @@ func TestPermissions(t *testing.T) {
 		{"saml-gateway", "configmaps", "", "get list watch"},
 		{"saml-gateway", leases, "", "get create update"},
 		{"saml-gateway", "pods", "", "get list create delete"},
+		{"saml-gateway", "serviceaccounts/token", "", "create"},
 	} {
 		for _, verb := range strings.Fields(c.allowed) {
 			// The authorizer learns of a Role a moment after it is applied.
@@ -192,6 +198,53 @@ func TestOperatorMayRollTheGatewayAndNothingElse(t *testing.T) {
 	assert.True(t, apierrors.IsForbidden(roll("saml-operator")))
 }
 
+// Beyond its namespace the operator may ask whose a token is, and nothing else.
+func TestOnlyTheOperatorReviewsTokens(t *testing.T) {
+	const reviews = "tokenreviews.authentication.k8s.io"
+	assert.EventuallyWithT(t, func(t *assert.CollectT) {
+		assert.True(t, may(context.Background(), t, "saml-operator", "create", reviews, ""))
+	}, 10*time.Second, 50*time.Millisecond)
+	assert.False(t, may(t.Context(), t, "saml-gateway", "create", reviews, ""))
+	role := find[rbacv1.ClusterRole](t, render(t, installation), "ClusterRole", "saml-operator")
+	assert.Equal(t, []rbacv1.PolicyRule{{
+		APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"},
+	}}, role.Rules)
+}
+
+// The gateway asks for refreshes where the operator listens, as whom the
+// operator expects, with a token for nobody else.
+func TestGatewayFindsTheOperator(t *testing.T) {
+	objects := render(t, installation)
+	gateway, operator := container(t, objects, "saml-gateway"), container(t, objects, "saml-operator")
+
+	service := find[corev1.Service](t, objects, "Service", "saml-operator-refresh")
+	assert.Equal(t, corev1.ClusterIPNone, service.Spec.ClusterIP, "the leader is found among all addresses")
+	require.Len(t, service.Spec.Ports, 1)
+	port := service.Spec.Ports[0].Port
+	assert.Contains(t, gateway.Args, fmt.Sprintf("--operator-url=http://%s:%d", service.Name, port))
+	assert.Contains(t, operator.Args, fmt.Sprintf("--refresh-bind-address=:%d", port))
+	assert.Contains(t, operator.Ports, corev1.ContainerPort{Name: service.Spec.Ports[0].TargetPort.String(), ContainerPort: port})
+
+	pod := find[appsv1.Deployment](t, objects, "Deployment", "saml-gateway").Spec.Template
+	assert.Contains(t, operator.Args, "--gateway-service-account="+pod.Spec.ServiceAccountName)
+	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == "operator-token" })
+	require.GreaterOrEqual(t, i, 0)
+	require.Len(t, pod.Spec.Volumes[i].Projected.Sources, 1)
+	token := pod.Spec.Volumes[i].Projected.Sources[0].ServiceAccountToken
+	assert.Equal(t, refresh.Audience, token.Audience)
+	i = slices.IndexFunc(gateway.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "operator-token" })
+	require.GreaterOrEqual(t, i, 0)
+	assert.True(t, gateway.VolumeMounts[i].ReadOnly)
+	assert.Contains(t, gateway.Args, "--operator-token-file="+gateway.VolumeMounts[i].MountPath+"/"+token.Path)
+
+	policy := find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", "saml-operator")
+	require.Len(t, policy.Spec.Ingress, 1)
+	require.Len(t, policy.Spec.Ingress[0].From, 1)
+	assert.Equal(t, pod.Labels, policy.Spec.Ingress[0].From[0].PodSelector.MatchLabels)
+	require.Len(t, policy.Spec.Ingress[0].Ports, 1)
+	assert.Equal(t, service.Spec.Ports[0].TargetPort, *policy.Spec.Ingress[0].Ports[0].Port)
+}
+
 // Several gateways are several namespaces: an overlay moves everything but what
 // belongs to the cluster, and sets what is its own.
 func TestOverlay(t *testing.T) {
@@ -204,6 +257,9 @@ configMapGenerator:
   literals: [BASE_DOMAIN=blue.example]
 images:
 - {name: saml-operator, newName: registry.example/saml-operator, newTag: v1}
+patches:
+- target: {kind: ClusterRoleBinding, name: saml-operator}
+  patch: '[{"op": "replace", "path": "/metadata/name", "value": "saml-operator-sso-blue"}]'
 `)
 	var settings string
 	for _, object := range objects {
@@ -213,6 +269,9 @@ images:
 		switch object.GetKind() {
 		case "Namespace":
 			assert.Equal(t, "sso-blue", object.GetName())
+		case "ClusterRoleBinding":
+			assert.Equal(t, "saml-operator-sso-blue", object.GetName(), "the other installation keeps its own")
+			fallthrough
 		case "RoleBinding":
 			subjects, _, err := unstructured.NestedSlice(object.Object, "subjects")
 			require.NoError(t, err)
@@ -246,7 +305,9 @@ func TestGatewayEndsTLSUnlessLeftOut(t *testing.T) {
 	for _, arg := range gateway.Args {
 		assert.NotContains(t, arg, "tls")
 	}
-	assert.Len(t, gateway.VolumeMounts, 1)
+	for _, mount := range gateway.VolumeMounts {
+		assert.NotContains(t, mount.Name, "tls")
+	}
 	assert.Equal(t, int32(80), servicePort(t, plain))
 }
 
@@ -266,36 +327,33 @@ func may(ctx context.Context, t require.TestingT, account, verb, resource, in st
 	return review.Status.Allowed
 }
 
+// find returns the object of that kind and name.
+func find[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) (found T) {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetKind() == kind && object.GetName() == name {
+			require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &found))
+			return found
+		}
+	}
+	require.Fail(t, "no "+kind+" "+name)
+	return found
+}
+
 // container returns the only container of a Deployment.
 func container(t *testing.T, objects []*unstructured.Unstructured, deployment string) corev1.Container {
 	t.Helper()
-	for _, object := range objects {
-		if object.GetKind() != "Deployment" || object.GetName() != deployment {
-			continue
-		}
-		var d appsv1.Deployment
-		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &d))
-		require.Len(t, d.Spec.Template.Spec.Containers, 1)
-		return d.Spec.Template.Spec.Containers[0]
-	}
-	require.Fail(t, "no Deployment "+deployment)
-	return corev1.Container{}
+	containers := find[appsv1.Deployment](t, objects, "Deployment", deployment).Spec.Template.Spec.Containers
+	require.Len(t, containers, 1)
+	return containers[0]
 }
 
 // servicePort returns the only port of the gateway's Service.
 func servicePort(t *testing.T, objects []*unstructured.Unstructured) int32 {
 	t.Helper()
-	for _, object := range objects {
-		if object.GetKind() != "Service" {
-			continue
-		}
-		var service corev1.Service
-		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &service))
-		require.Len(t, service.Spec.Ports, 1)
-		return service.Spec.Ports[0].Port
-	}
-	require.Fail(t, "no Service")
-	return 0
+	ports := find[corev1.Service](t, objects, "Service", "saml-gateway").Spec.Ports
+	require.Len(t, ports, 1)
+	return ports[0].Port
 }
 
 // renderOverlay renders a kustomization that stands beside nothing else. The
