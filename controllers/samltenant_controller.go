@@ -108,7 +108,7 @@ func (r *SAMLTenantReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 	end := r.run(ctx, s)
 	if end.kind == postponed {
 		// Nothing is known that was not before.
-		return ctrl.Result{RequeueAfter: busyRetry}, nil
+		return ctrl.Result{RequeueAfter: s.postponedFor}, nil
 	}
 	s.summarise(end)
 	if err := r.patchStatus(ctx, s); err != nil {
@@ -142,8 +142,8 @@ func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome
 	case stalled:
 		return ctrl.Result{RequeueAfter: stalledRecheck, Priority: ptr.To(handler.LowPriority)}, nil
 	}
-	result := ctrl.Result{RequeueAfter: busyRetry}
-	if !s.postponed {
+	result := ctrl.Result{RequeueAfter: s.postponedFor}
+	if s.postponedFor == 0 {
 		result.RequeueAfter = max(time.Second, s.nextTurn().Sub(s.now))
 	}
 	// One that waits for a demanded fetch keeps the priority that it came with.

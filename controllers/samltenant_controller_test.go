@@ -99,7 +99,9 @@ func TestANewTenantCostsOneFetchAndFourWrites(t *testing.T) {
 	tenants, secrets := observe(&v1alpha1.SAMLTenantList{}), observe(&corev1.SecretList{})
 	names := []string{"a", "b", "c", "d", "e"}
 	for _, name := range names {
-		f.create(tenant(name, provider))
+		own := tenant(name, provider)
+		own.Spec.MetadataURL += "?appid=" + name // else they would share a fetch
+		f.create(own)
 	}
 	for _, name := range names {
 		f.untilReady(name)

@@ -127,15 +127,15 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 	}
 	status := &s.tenant.Status
 	result, err := r.document(ctx, s)
-	if errors.Is(err, idpmetadata.ErrHostBusy) {
+	if busy, ok := errors.AsType[*idpmetadata.HostBusyError](err); ok {
 		// Other tenants of this host are being fetched; a worker must not wait.
 		if s.demanded {
 			r.demands.putBack(client.ObjectKeyFromObject(s.tenant))
 		}
+		s.postponedFor = busy.RetryAfter
 		if s.idp == nil {
 			return outcome{kind: postponed}
 		}
-		s.postponed = true
 		return outcome{}
 	}
 	s.demanded = false

@@ -19,8 +19,6 @@ const (
 	// stalledRecheck looks again at what no watch reports, such as a foreign
 	// Secret that went away.
 	stalledRecheck = 5 * time.Minute
-	// busyRetry is for a fetch that waits for others of its host.
-	busyRetry = time.Second
 	// jitter spreads the refreshes of tenants that were created together, only
 	// to the early side: what must be refreshed by a time is.
 	jitter = 0.2

@@ -129,7 +129,7 @@ func (r *SAMLTenantReconciler) document(ctx context.Context, s *scope) (*idpmeta
 	if spec.MetadataFrom != nil {
 		return r.readSource(ctx, s)
 	}
-	request := idpmetadata.Request{URL: spec.MetadataURL, CABundle: []byte(spec.MetadataCA)}
+	request := idpmetadata.Request{URL: spec.MetadataURL, CABundle: []byte(spec.MetadataCA), MayWait: s.mayWait()}
 	if s.mayBeUnmodified() {
 		request.ETag, request.LastModified = status.IDP.ETag, status.IDP.LastModified
 	}

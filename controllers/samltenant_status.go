@@ -63,9 +63,9 @@ type scope struct {
 	unproven bool
 	// demanded: the gateway waits for a fetch, which was not made yet.
 	demanded bool
-	// postponed: a fetch is due but could not be made yet; the last-known-good
-	// can be worked on.
-	postponed bool
+	// postponedFor is not zero when a fetch is due but could not be made yet; the
+	// last-known-good can be worked on.
+	postponedFor time.Duration
 	// sourceVersion is the resourceVersion of the object that metadataFrom names,
 	// "" when there is none.
 	sourceVersion string
@@ -193,6 +193,12 @@ func (s *scope) mayBeUnmodified() bool {
 		status.IDP.Digest == s.idp.Digest() && !s.edited() && !s.demanded && status.ConsecutiveFailures == 0 && !s.expired()
 }
 
+// mayWait tells whether nobody is waiting for the fetch: neither the users of a
+// new tenant nor somebody who has asked for it.
+func (s *scope) mayWait() bool {
+	return !s.demanded && !s.requested() && !s.edited() && (s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless)
+}
+
 // expired tells whether the metadata in use says of itself that it is valid no
 // longer.
 func (s *scope) expired() bool {
@@ -214,7 +220,7 @@ func (s *scope) pinnedEntityID() string {
 // no phase sets them.
 func (s *scope) summarise(end outcome) {
 	status := &s.tenant.Status
-	if end.kind != retry && !s.postponed {
+	if end.kind != retry && s.postponedFor == 0 {
 		// Otherwise the spec may not have been looked at.
 		status.ObservedGeneration = s.tenant.Generation
 	}

@@ -109,6 +109,9 @@ type Request struct {
 	// CABundle holds PEM certificates that replace the system's roots.
 	CABundle           []byte
 	ETag, LastModified string
+	// MayWait: nobody is waiting for the answer, so other requests to the same
+	// host go first.
+	MayWait bool
 }
 
 // Result is a downloaded document, or NotModified without one. It must be

@@ -19,6 +19,10 @@ const (
 	// that serves thousands of tenants, as that of Entra ID, gets them done.
 	defaultFetchesPerHost = 16
 
+	// reservedShare of a host's fetches, a quarter, is for those who cannot
+	// wait, so that a refresh of thousands leaves room for a new tenant.
+	reservedShare = 4
+
 	// Times to come again when a host has enough to do. What is added to
 	// spread the callers makes it half as much again.
 	minRetryAfter = 250 * time.Millisecond
@@ -61,10 +65,11 @@ type visit struct {
 	host  string // as hostPort writes it
 	trust [sha256.Size]byte
 	url   string
+	waits bool // lets others go first
 }
 
 func newVisit(u *url.URL, request Request) visit {
-	return visit{host: hostPort(u), trust: sha256.Sum256(request.CABundle), url: request.URL}
+	return visit{host: hostPort(u), trust: sha256.Sum256(request.CABundle), url: request.URL, waits: request.MayWait}
 }
 
 // hosts decides who may fetch from which host now. It keeps the hosts that are
@@ -103,8 +108,12 @@ func (h *hosts) enter(v visit) (leave func(), err error) {
 		l = &load{took: firstGuess}
 		h.loads[v.host] = l
 	}
-	if l.running >= h.limit {
-		return nil, &HostBusyError{RetryAfter: l.turnAway(now, h.limit, h.random())}
+	limit, booked := h.limit, &l.booked
+	if v.waits {
+		limit, booked = h.limit-h.limit/reservedShare, &l.bookedWaiting
+	}
+	if l.running >= limit {
+		return nil, &HostBusyError{RetryAfter: l.turnAway(booked, now, limit, h.random())}
 	}
 	l.running++
 	if probe {
@@ -155,20 +164,22 @@ func (h *hosts) ended(v visit, took time.Duration, failure *hostFailure) {
 type load struct {
 	running int
 	took    time.Duration // what a download takes, smoothed
-	booked  time.Time     // until when those who were turned away keep it busy
+	// Until when those who were turned away keep it busy: those who cannot wait,
+	// and those who let them go first.
+	booked, bookedWaiting time.Time
 }
 
 // turnAway returns the time until a place is free that nobody was promised
-// before, spread by random.
-func (l *load) turnAway(now time.Time, limit int, random float64) time.Duration {
-	if l.booked.Before(now) {
-		l.booked = now
+// before, spread by random, and books it.
+func (l *load) turnAway(booked *time.Time, now time.Time, limit int, random float64) time.Duration {
+	if booked.Before(now) {
+		*booked = now
 	}
-	l.booked = l.booked.Add(l.took / time.Duration(limit))
-	if latest := now.Add(maxRetryAfter); l.booked.After(latest) {
-		l.booked = latest
+	*booked = booked.Add(l.took / time.Duration(limit))
+	if latest := now.Add(maxRetryAfter); booked.After(latest) {
+		*booked = latest
 	}
-	wait := max(l.booked.Sub(now), minRetryAfter)
+	wait := max(booked.Sub(now), minRetryAfter)
 	return wait + time.Duration(random*float64(wait)/2)
 }
 

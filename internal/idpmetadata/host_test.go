@@ -39,15 +39,39 @@ func TestTurnAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := load{took: tc.took}
 			for range tc.before {
-				l.turnAway(noon, 16, 0)
+				l.turnAway(&l.booked, noon, 16, 0)
 			}
-			assert.Equal(t, tc.want, l.turnAway(noon, 16, tc.random))
+			assert.Equal(t, tc.want, l.turnAway(&l.booked, noon, 16, tc.random))
 		})
 	}
 	l := load{took: 16 * time.Second}
-	assert.Equal(t, time.Second, l.turnAway(noon, 16, 0))
-	assert.Equal(t, 2*time.Second, l.turnAway(noon, 16, 0))
-	assert.Equal(t, time.Second, l.turnAway(noon.Add(time.Minute), 16, 0), "what was promised has passed")
+	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon, 16, 0))
+	assert.Equal(t, 2*time.Second, l.turnAway(&l.booked, noon, 16, 0))
+	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon.Add(time.Minute), 16, 0), "what was promised has passed")
+}
+
+func TestARefreshLeavesRoomForThoseWhoCannotWait(t *testing.T) {
+	h, _ := testHosts(4)
+	refresh, urgent := visit{host: "idp:443", waits: true}, visit{host: "idp:443"}
+	for range 3 {
+		_, err := h.enter(refresh)
+		require.NoError(t, err)
+	}
+	var busy *HostBusyError
+	for range 1000 {
+		_, err := h.enter(refresh)
+		require.ErrorAs(t, err, &busy)
+	}
+	assert.Equal(t, maxRetryAfter, busy.RetryAfter)
+	_, err := h.enter(urgent)
+	require.NoError(t, err)
+	_, err = h.enter(urgent)
+	require.ErrorAs(t, err, &busy)
+	assert.Equal(t, minRetryAfter, busy.RetryAfter, "the refreshes before do not count")
+
+	h, _ = testHosts(1)
+	_, err = h.enter(refresh)
+	require.NoError(t, err, "one at least")
 }
 
 func TestHostsLearnHowLongAFetchTakes(t *testing.T) {
