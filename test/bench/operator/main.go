@@ -91,6 +91,7 @@ type bench struct {
 	pprof     string
 	keys      []keyPair
 	gateway   *gateway // of the tenants in mainNamespace
+	running   *operator
 	results
 }
 
@@ -132,7 +133,12 @@ func (b *bench) run(ctx context.Context, last, out string) (err error) {
 	if b.cluster, err = startCluster(b.directory); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.environment.Stop()) }()
+	defer func() {
+		if b.running != nil {
+			err = errors.Join(err, b.running.stop())
+		}
+		err = errors.Join(err, b.environment.Stop())
+	}()
 
 	for _, step := range []struct {
 		name string

@@ -24,6 +24,7 @@ type operator struct {
 	command *exec.Cmd
 	log     *os.File
 	done    chan error
+	stopped func()
 }
 
 // startOperator runs bin/operator for a namespace, as config/manager does.
@@ -51,6 +52,7 @@ func (b *bench) startOperator(ctx context.Context, namespace string, flags ...st
 	if err := o.command.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
+	b.running, o.stopped = o, func() { b.running = nil }
 	go func() { o.done <- o.command.Wait() }()
 	for {
 		if answers(ctx, "http://"+address+"/readyz") {
@@ -58,6 +60,7 @@ func (b *bench) startOperator(ctx context.Context, namespace string, flags ...st
 		}
 		select {
 		case err := <-o.done:
+			o.stopped()
 			text, _ := os.ReadFile(log.Name())
 			return nil, fmt.Errorf("the operator ended: %w\n%s", err, text[max(0, len(text)-2000):])
 		case <-ctx.Done():
@@ -91,6 +94,7 @@ func freePort() (string, error) {
 
 func (o *operator) stop() error {
 	defer func() { _ = o.log.Close() }()
+	o.stopped()
 	if err := o.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop the operator: %w", err)
 	}

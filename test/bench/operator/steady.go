@@ -69,7 +69,7 @@ const (
 	// newTenants is how many times a new tenant is measured, in at most
 	// refreshRounds refreshes of all others.
 	newTenants    = 100
-	refreshRounds = 30
+	refreshRounds = 8
 )
 
 func (b *bench) measureNewTenants(ctx context.Context) error {
