@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,6 +42,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/refresh"
 	"cequence.cloud/saml-operator/internal/render"
 	"cequence.cloud/saml-operator/internal/testbrowser"
 	"cequence.cloud/saml-operator/test/apiserver"
@@ -52,7 +55,8 @@ const (
 	customer   = "acme"
 	tenantName = "acme-corp"
 
-	baseDomain = "s.localhost"
+	baseDomain     = "s.localhost"
+	gatewayAccount = "saml-gateway"
 
 	patience = 30 * time.Second
 	tick     = 50 * time.Millisecond
@@ -121,13 +125,14 @@ func startWith(t *testing.T, idp provider) *chain {
 	require.NoError(t, everywhere.Create(t.Context(), namespace))
 	c.Client = client.NewNamespacedClient(everywhere, namespace.Name)
 
-	port := c.startGateway(namespace.Name)
-	c.startOperator(namespace.Name, net.JoinHostPort(baseDomain, port))
+	refreshAddress := freeAddress(t)
+	port := c.startGateway(namespace.Name, refreshAddress)
+	c.startOperator(namespace.Name, net.JoinHostPort(baseDomain, port), refreshAddress)
 	return c
 }
 
 // startGateway returns the port on which browsers reach it.
-func (c *chain) startGateway(namespace string) string {
+func (c *chain) startGateway(namespace, refreshAddress string) string {
 	c.t.Helper()
 	app := httptest.NewServer(c.app)
 	c.t.Cleanup(app.Close)
@@ -140,6 +145,7 @@ func (c *chain) startGateway(namespace string) string {
 	c.gateway, err = gateway.New(c.t.Context(), gateway.Options{
 		Source:  &configsource.Kubernetes{Client: api, Namespace: namespace, Log: log},
 		DataDir: c.t.TempDir(), Upstream: upstream, ClockSkew: -1, Log: log,
+		Refresh: refresh.NewClient(&url.URL{Scheme: "http", Host: refreshAddress}, operatorToken(c.t, api, namespace), time.Now).Refresh,
 	})
 	require.NoError(c.t, err)
 	server := httptest.NewUnstartedServer(c.responses.recorded(c.gateway.Handler()))
@@ -165,14 +171,37 @@ func (c *chain) startGateway(namespace string) string {
 	return port
 }
 
-func (c *chain) startOperator(namespace, base string) {
+// operatorToken returns a file with what a pod's projected volume would hold.
+func operatorToken(t *testing.T, api kubernetes.Interface, namespace string) string {
+	t.Helper()
+	accounts := api.CoreV1().ServiceAccounts(namespace)
+	account, err := accounts.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: gatewayAccount}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	request, err := accounts.CreateToken(t.Context(), account.Name, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{refresh.Audience}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(request.Status.Token), 0o600))
+	return file
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
+}
+
+func (c *chain) startOperator(namespace, base, refreshAddress string) {
 	c.t.Helper()
 	domain, err := render.ParseBaseDomain(base)
 	require.NoError(c.t, err)
 	operator, err := controllers.NewManager(c.t.Context(), cluster, controllers.Options{
 		Namespace: namespace, BaseDomain: domain, RefreshInterval: time.Hour,
 		Fetcher:       idpmetadata.NewFetcher(idpmetadata.FetcherOptions{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
-		HealthAddress: "0", MetricsAddress: "0",
+		HealthAddress: "0", MetricsAddress: "0", RefreshAddress: refreshAddress, GatewayServiceAccount: gatewayAccount,
 	})
 	require.NoError(c.t, err)
 	c.t.Cleanup(c.run("operator", operator.Start))
