@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
 # real identity provider, PHP to run it, xmlsec1 as an independent judge of
-# signatures, and a C compiler for the race detector. Elsewhere it says what is
-# missing. It does nothing when all of it is there. SIMPLESAMLPHP_DIR names a
+# signatures, Prometheus for its promtool, and a C compiler for the race
+# detector. Elsewhere it says what is missing. It does nothing when all of it is there. SIMPLESAMLPHP_DIR names a
 # SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
-packages=(php-cli php-xml xmlsec1 gcc libc6-dev)
+packages=(php-cli php-xml xmlsec1 gcc libc6-dev prometheus)
 [[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmlsec1 gcc; do
+	for program in php xmlsec1 promtool gcc; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
@@ -43,8 +43,8 @@ fi
 echo "Installing the packages that the tests need: ${missing[*]}"
 start=$SECONDS
 log=$(mktemp)
-# SimpleSAMLphp depends on a web server, which must not start on this machine:
-# the tests run PHP's own on a loopback port.
+# Neither Prometheus nor the web server that SimpleSAMLphp depends on must start
+# on this machine: the tests run PHP's own on a loopback port.
 policy=/usr/sbin/policy-rc.d
 cleanup=(rm -f "$log")
 if [[ ! -e $policy ]]; then
