@@ -43,7 +43,7 @@ var (
 	// no metadata URL.
 	operator = []string{
 		"./api", "./config/crd", "./controllers",
-		"./internal/idpmetadata", "./internal/manifest", "./internal/render", "./internal/rollout",
+		"./internal/idpmetadata", "./internal/manifest", "./internal/operatormetrics", "./internal/render", "./internal/rollout",
 		"sigs.k8s.io/controller-runtime",
 	}
 	// gateway is what meets browsers and keeps users.
@@ -77,6 +77,9 @@ var rules = []rule{
 		"./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
 	{folder: "./internal/manifest", never: gateway, may: append([]string{"./api", "./config/crd"}, kubernetes...)},
+	{folder: "./internal/operatormetrics", never: gateway, may: append([]string{
+		"./api", "./internal/idpmetadata", "github.com/prometheus/client_golang",
+	}, kubernetes...)},
 	{folder: "./internal/refresh"},
 	{folder: "./internal/render", may: []string{
 		"./api", "./internal/idpmetadata", "./internal/tenantconfig",
