@@ -28,6 +28,7 @@ import (
 	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/testidp"
 	"cequence.cloud/saml-operator/test/apiserver"
+	"cequence.cloud/saml-operator/test/gitops"
 )
 
 const (
@@ -159,7 +160,7 @@ func (f *fixture) request(tenant *v1alpha1.SAMLTenant) *v1alpha1.SAMLTenant {
 }
 
 // until waits for the tenant to be as wanted, and holds its status to the
-// rules that GitOps tools count on.
+// rules that GitOps tools count on, and to what they make of it.
 func (f *fixture) until(name, what string, wanted func(*v1alpha1.SAMLTenant) bool) *v1alpha1.SAMLTenant {
 	f.t.Helper()
 	got := &v1alpha1.SAMLTenant{}
@@ -174,7 +175,8 @@ func (f *fixture) until(name, what string, wanted func(*v1alpha1.SAMLTenant) boo
 		}
 		<-time.After(tick)
 	}
-	for _, wrong := range conditions.Check(got.Generation, got.Status.ObservedGeneration, got.Status.Conditions) {
+	wrongs := conditions.Check(got.Generation, got.Status.ObservedGeneration, got.Status.Conditions)
+	for _, wrong := range append(wrongs, gitops.Check(f.t.Context(), got)...) {
 		f.t.Errorf("status of %s: %v\n%s", name, wrong, describe(got))
 	}
 	return got
