@@ -13,7 +13,8 @@ import (
 )
 
 // check plays the person: it signs in to both tenants, looks at what the
-// application was told, and goes through a change of the signing key.
+// application was told, and signs in right after the signing key was replaced,
+// which nobody has announced.
 func (d *demo) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -23,16 +24,15 @@ func (d *demo) check(ctx context.Context) error {
 		}
 	}
 	p := d.providers[0]
-	fmt.Printf("\nThe identity provider of %s replaces its signing key\n", p.tenant)
+	fmt.Printf("\nThe identity provider of %s replaces its signing key without warning\n", p.tenant)
 	if err := p.RotateAbruptly(); err != nil {
 		return err
 	}
-	if err := d.refresh(ctx, p.tenant); err != nil {
+	switched := time.Now()
+	if err := d.checkSignIn(ctx, p, "first sign-in with the new key"); err != nil {
 		return fmt.Errorf("check %s: %w", p.tenant, err)
 	}
-	if err := d.checkSignIn(ctx, p, "sign-in with the new key"); err != nil {
-		return fmt.Errorf("check %s: %w", p.tenant, err)
-	}
+	fmt.Printf("  ok: accepted %.1f s after the switch, and nobody did anything for that\n", time.Since(switched).Seconds())
 	fmt.Println("\nCHECK PASSED: the application saw the right users, tenants and groups.")
 	return nil
 }
@@ -94,62 +94,4 @@ func (d *demo) checkSignIn(ctx context.Context, p provider, what string) error {
 		fmt.Printf("  ok: %s %v\n", expectation.what, expectation.got)
 	}
 	return nil
-}
-
-// refresh asks the operator for a fetch, and waits until the gateway has what
-// was fetched: the sign-in after it must work at the first try.
-func (d *demo) refresh(ctx context.Context, tenant string) error {
-	at := time.Now().UTC().Format(time.RFC3339Nano)
-	if _, err := d.kubectl(ctx, "annotate", "--overwrite", "samltenant", tenant, "sso.cequence.cloud/reconcile-requested-at="+at); err != nil {
-		return err
-	}
-	if _, err := d.kubectl(ctx, "wait", "samltenant", tenant, "--for=jsonpath={.status.lastHandledReconcileAt}="+at, "--timeout=30s"); err != nil {
-		return err
-	}
-	hash, err := d.kubectl(ctx, "get", "samltenant", tenant, "--output=jsonpath={.status.configHash}")
-	if err != nil {
-		return err
-	}
-	if err := d.served(ctx, tenant, hash); err != nil {
-		return err
-	}
-	events, err := d.kubectl(ctx, "get", "events", "--field-selector=involvedObject.name="+tenant+",reason=MetadataChanged", "--output=jsonpath={.items[*].message}")
-	if err != nil {
-		return err
-	}
-	fmt.Println("  operator: " + events)
-	return nil
-}
-
-// served waits until the gateway serves the tenant's configuration of that
-// hash.
-func (d *demo) served(ctx context.Context, tenant, hash string) error {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.internal+"/tenants", nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		var list []struct{ Tenant, ConfigHash string }
-		err = json.NewDecoder(response.Body).Decode(&list)
-		_ = response.Body.Close()
-		if err != nil {
-			return fmt.Errorf("list the gateway's tenants: %w", err)
-		}
-		for _, t := range list {
-			if t.Tenant == tenant && t.ConfigHash == hash {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the gateway does not serve the configuration %s of %s: %w", hash, tenant, ctx.Err())
-		case <-ticker.C:
-		}
-	}
 }

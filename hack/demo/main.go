@@ -49,7 +49,7 @@ type demo struct {
 	providers []provider
 	app       *application
 	gateway   string // base domain and port
-	internal  string // the gateway's internal address
+	operator  string // where the operator is asked for refreshes
 	programs  programs
 	started   time.Time
 }

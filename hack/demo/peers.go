@@ -132,13 +132,18 @@ func (d *demo) startOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	refresh, err := freePort()
+	if err != nil {
+		return err
+	}
+	d.operator = fmt.Sprintf("127.0.0.1:%d", refresh)
 	kubeconfig, err := d.writeKubeconfig("operator", "saml-operator")
 	if err != nil {
 		return err
 	}
 	if err := d.programs.start(d.directory, "bin/operator", []string{"KUBECONFIG=" + kubeconfig},
 		"--namespace="+namespace, "--base-domain="+d.gateway, "--metadata-allow-cidrs=127.0.0.0/8",
-		"--gateway-rollout=Off", fmt.Sprintf("--health-probe-bind-address=127.0.0.1:%d", health)); err != nil {
+		"--gateway-rollout=Off", "--refresh-bind-address="+d.operator, fmt.Sprintf("--health-probe-bind-address=127.0.0.1:%d", health)); err != nil {
 		return err
 	}
 	return answers(ctx, fmt.Sprintf("http://127.0.0.1:%d/readyz", health))
@@ -153,22 +158,38 @@ func (d *demo) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	token, err := d.operatorToken(ctx)
+	if err != nil {
+		return err
+	}
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	d.internal = fmt.Sprintf("127.0.0.1:%d", port)
+	internal := fmt.Sprintf("127.0.0.1:%d", port)
 	_, public, err := net.SplitHostPort(d.gateway)
 	if err != nil {
 		return err
 	}
 	if err := d.programs.start(d.directory, "bin/gateway", nil,
-		"--listen=127.0.0.1:"+public, "--internal-listen="+d.internal,
+		"--listen=127.0.0.1:"+public, "--internal-listen="+internal,
 		"--tls-cert-file="+certificate, "--tls-key-file="+key, "--namespace="+namespace, "--kubeconfig="+kubeconfig,
+		"--operator-url=http://"+d.operator, "--operator-token-file="+token,
 		"--upstream="+d.app.server.URL, "--data-dir="+filepath.Join(d.directory, "data")); err != nil {
 		return err
 	}
-	return answers(ctx, "http://"+d.internal+"/readyz")
+	return answers(ctx, "http://"+internal+"/readyz")
+}
+
+// operatorToken returns a file with the token that in a cluster a projected
+// volume holds, and replaces every few minutes.
+func (d *demo) operatorToken(ctx context.Context) (string, error) {
+	token, err := d.kubectl(ctx, "create", "token", "saml-gateway", "--audience=saml-operator", "--duration=24h")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(d.directory, "operator-token")
+	return file, os.WriteFile(file, []byte(token), 0o600)
 }
 
 // applySamples applies config/samples as they are, but for the metadata URLs,
