@@ -56,6 +56,8 @@ type fixture struct {
 	gateway   string
 	rollout   rollout.Settings
 	fetcher   controllers.Fetcher
+	// connection is the operator's to the API server.
+	connection *rest.Config
 	// refresh is the address of the endpoint for the gateway, "" for none.
 	refresh string
 	stop    func()
@@ -71,16 +73,23 @@ func start(t *testing.T, gateway string) *fixture {
 // startRolling does the same with other settings of rollouts.
 func startRolling(t *testing.T, gateway string, settings rollout.Settings) *fixture {
 	t.Helper()
+	f := prepare(t, gateway, settings)
+	f.run()
+	t.Cleanup(func() { f.stop() })
+	return f
+}
+
+// prepare makes the namespace, and starts no operator yet.
+func prepare(t *testing.T, gateway string, settings rollout.Settings) *fixture {
+	t.Helper()
 	c, err := client.New(cluster, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	require.NoError(t, c.Create(t.Context(), namespace))
-	f := &fixture{Client: client.NewNamespacedClient(c, namespace.Name), t: t, namespace: namespace.Name, gateway: gateway, rollout: settings}
+	f := &fixture{Client: client.NewNamespacedClient(c, namespace.Name), t: t, namespace: namespace.Name, gateway: gateway, rollout: settings, connection: cluster}
 	f.fetcher = idpmetadata.NewFetcher(idpmetadata.FetcherOptions{
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Second, MaxBytes: 1 << 20,
 	})
-	f.run()
-	t.Cleanup(func() { f.stop() })
 	return f
 }
 
@@ -90,7 +99,7 @@ func (f *fixture) run() {
 	base, err := render.ParseBaseDomain("s.cequence.cloud")
 	require.NoError(f.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
+	mgr, err := controllers.NewManager(ctx, f.connection, controllers.Options{
 		Namespace: f.namespace, Gateway: f.gateway, Rollout: f.rollout, BaseDomain: base, RefreshInterval: time.Hour,
 		Fetcher: f.fetcher, HealthAddress: "0", MetricsAddress: "0", RefreshAddress: f.refresh, GatewayServiceAccount: "saml-gateway",
 	})
