@@ -198,7 +198,7 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 			s.refreshAfter(0)
 		}
 	}
-	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), s.spCertificate)
+	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), s.keys.certificates())
 	if err != nil {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)
 	}
@@ -232,6 +232,10 @@ func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 	if status.ConfigHash != hash {
 		status.ConfigHash = hash
 		status.ConfigResourceVersion = resourceVersion
+	}
+	if s.keyProblem != "" {
+		s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonKeySecretInvalid, s.keyProblem+"; the key pair that was copied from it before serves on")
+		return outcome{}
 	}
 	s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonApplied,
 		fmt.Sprintf("the Secrets %q and %q hold the configuration", name, tenantconfig.KeySecretName(s.tenant.Name)))

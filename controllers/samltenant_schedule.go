@@ -42,6 +42,9 @@ func (s *scope) nextTurn() time.Time {
 			next = w.until
 		}
 	}
+	if !s.keyDue.IsZero() && s.keyDue.Before(next) {
+		next = s.keyDue
+	}
 	return next
 }
 

@@ -71,9 +71,26 @@ func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *
 	return ptr.Deref(desired.ResourceVersion, ""), outcome{}
 }
 
-// sameSecret tells whether live has all that is desired; what others added to
-// it is not read by the gateway and left to them.
+// What a Secret of ours has for a time only.
+var (
+	passingFiles       = []string{tenantconfig.FileNextKey, tenantconfig.FileNextCertificate}
+	passingAnnotations = []string{tenantconfig.AnnotationNextKeySignsFrom, tenantconfig.AnnotationKeySource}
+)
+
+// sameSecret tells whether live has all that is desired, and nothing of ours
+// that is no longer; what others added to it is not read by the gateway and
+// left to them.
 func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfiguration) bool {
+	for _, name := range passingFiles {
+		if len(desired.Data[name]) == 0 && len(live.Data[name]) > 0 {
+			return false
+		}
+	}
+	for _, name := range passingAnnotations {
+		if desired.Annotations[name] == "" && live.Annotations[name] != "" {
+			return false
+		}
+	}
 	for name, content := range desired.Data {
 		if !bytes.Equal(live.Data[name], content) {
 			return false

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"cmp"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,10 +69,15 @@ type scope struct {
 	// "" when there is none.
 	sourceVersion string
 	// fetched is a new document, nil when none was fetched.
-	fetched       *idpmetadata.Result
-	spCertificate *x509.Certificate
-	files         tenantconfig.Files
-	notes         []note
+	fetched *idpmetadata.Result
+	// keys are the SP's, keyDue is when they have to be looked at again (zero:
+	// not by themselves), and keyProblem is what is wrong with the Secret that
+	// keySecretRef names.
+	keys       keys
+	keyDue     time.Time
+	keyProblem string
+	files      tenantconfig.Files
+	notes      []note
 }
 
 func newScope(tenant *v1alpha1.SAMLTenant, now time.Time) *scope {
@@ -137,10 +141,13 @@ func (s *scope) nameConflict(secret *corev1.Secret) outcome {
 
 // requestedAt is the value of the annotation that asks for a fetch, as far as
 // the status can echo it.
-func (s *scope) requestedAt() string {
+func (s *scope) requestedAt() string { return s.annotation(v1alpha1.AnnotationReconcileRequestedAt) }
+
+// annotation returns the value as far as the status can echo it.
+func (s *scope) annotation(name string) string {
 	const limit = 253
-	at := s.tenant.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
-	return at[:min(len(at), limit)]
+	value := s.tenant.Annotations[name]
+	return value[:min(len(value), limit)]
 }
 
 // requested tells whether somebody asked for a fetch by the annotation.
@@ -329,19 +336,25 @@ func (s *scope) takeEvents() []note {
 		case c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled:
 			// Ready tells the same.
 		case c.Status == metav1.ConditionUnknown:
-		case good && c.Reason != v1alpha1.ReasonExpiringSoon && (old != nil && old.Status == metav1.ConditionTrue || old == nil && c.Type != v1alpha1.ConditionReady):
+		case good && !worthAWarning(c.Reason) && (old != nil && old.Status == metav1.ConditionTrue || old == nil && c.Type != v1alpha1.ConditionReady):
 			// One good state after another, or on the way to Ready.
 		case c.Reason == v1alpha1.ReasonRolloutPending || c.Reason == v1alpha1.ReasonRolloutInProgress:
 			// As it goes with each change.
 		case c.Type == v1alpha1.ConditionReady && !good:
 			// The condition that blocks has an Event of its own.
-		case good && c.Reason != v1alpha1.ReasonExpiringSoon:
+		case good && !worthAWarning(c.Reason):
 			notes = append(notes, note{corev1.EventTypeNormal, c.Type, c.Reason, c.Message})
 		default:
 			notes = append(notes, note{corev1.EventTypeWarning, c.Reason, c.Type, c.Message})
 		}
 	}
 	return notes
+}
+
+// worthAWarning tells whether a condition with that reason is of interest
+// although it is True.
+func worthAWarning(reason string) bool {
+	return reason == v1alpha1.ReasonExpiringSoon || reason == v1alpha1.ReasonKeySecretInvalid
 }
 
 func rank(kind string) int {

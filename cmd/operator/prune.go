@@ -20,6 +20,7 @@ import (
 var tenantFiles = []string{
 	tenantconfig.FileConfig, tenantconfig.FileIDPMetadata, tenantconfig.FileIDPSigning,
 	tenantconfig.FileSPMetadata, tenantconfig.FileKey, tenantconfig.FileCertificate,
+	tenantconfig.FileNextKey, tenantconfig.FileNextCertificate,
 }
 
 // sweep deals with the tenants in out that are not among named: it warns of

@@ -191,11 +191,11 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)
 	}
-	certificate, err := keyIn(directory, base.Host(tenant.Spec.CustomerName), now)
+	certificates, err := keysIn(directory, base.Host(tenant.Spec.CustomerName), now)
 	if err != nil {
 		return "", err
 	}
-	files, err := render.Files(tenant, base, idp, nil, certificate)
+	files, err := render.Files(tenant, base, idp, nil, certificates)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", v1alpha1.ReasonApplyFailed, err)
 	}
@@ -203,12 +203,12 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 		return "", err
 	}
 	urls := base.ServiceProvider(tenant.Spec.CustomerName)
-	certificates := "1 signing certificate"
+	trusted := "1 signing certificate"
 	if n := len(idp.SigningCertificates); n != 1 {
-		certificates = fmt.Sprintf("%d signing certificates", n)
+		trusted = fmt.Sprintf("%d signing certificates", n)
 	}
 	return fmt.Sprintf("SAMLTenant/%s rendered: sign-on %s, IdP %s, %s, config-hash %s",
-		tenant.Name, urls.SignOnURL, idp.EntityID, certificates, files.Hash()), nil
+		tenant.Name, urls.SignOnURL, idp.EntityID, trusted, files.Hash()), nil
 }
 
 // entityIDIn returns the entity ID that an earlier run accepted, or "" at the
@@ -236,8 +236,29 @@ func withReason(err error) error {
 	return err
 }
 
-// keyIn keeps the key pair that is in directory, or makes one: a second run
-// must change nothing.
+// keysIn keeps the key pair that is in directory, or makes one: a second run
+// must change nothing. The next pair is there when somebody put it there.
+func keysIn(directory, host string, now time.Time) ([]*x509.Certificate, error) {
+	current, err := keyIn(directory, host, now)
+	if err != nil {
+		return nil, err
+	}
+	key, keyErr := os.ReadFile(filepath.Join(directory, tenantconfig.FileNextKey))                         //nolint:gosec // below the directory that the user names
+	certificate, certificateErr := os.ReadFile(filepath.Join(directory, tenantconfig.FileNextCertificate)) //nolint:gosec // likewise
+	if errors.Is(keyErr, os.ErrNotExist) && errors.Is(certificateErr, os.ErrNotExist) {
+		return []*x509.Certificate{current}, nil
+	}
+	err = errors.Join(keyErr, certificateErr)
+	var next *x509.Certificate
+	if err == nil {
+		next, err = spkey.Certificate(key, certificate)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; correct %s and %s in %s, or remove both", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate, directory)
+	}
+	return []*x509.Certificate{current, next}, nil
+}
+
 func keyIn(directory, host string, now time.Time) (*x509.Certificate, error) {
 	keyFile, certificateFile := filepath.Join(directory, tenantconfig.FileKey), filepath.Join(directory, tenantconfig.FileCertificate)
 	key, keyErr := os.ReadFile(keyFile)                         //nolint:gosec // below the directory that the user names

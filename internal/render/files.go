@@ -16,10 +16,11 @@ import (
 )
 
 // Files renders the configuration of tenant, whose IdP is idp and whose SP key
-// has the given certificate. Withdrawn are certificates that idp lists no
+// pairs have the given certificates: that in use, and that of its successor if
+// there is one. Withdrawn are certificates that idp lists no
 // longer and that are trusted all the same for some time. Of the tenant's
 // status only sessionsNotBefore counts.
-func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificate *x509.Certificate) (tenantconfig.Files, error) {
+func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificates []*x509.Certificate) (tenantconfig.Files, error) {
 	idp = canonical(idp)
 	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
 	config := config(tenant, base, idp, trusted)
@@ -31,7 +32,7 @@ func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descri
 	if err != nil {
 		return nil, fmt.Errorf("render IdP metadata: %w", err)
 	}
-	spMetadata, err := spMetadata(config, spCertificate)
+	spMetadata, err := spMetadata(config, spCertificates)
 	if err != nil {
 		return nil, fmt.Errorf("render SP metadata: %w", err)
 	}

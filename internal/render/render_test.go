@@ -3,6 +3,7 @@ package render_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"flag"
 	"os"
@@ -24,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/golden from what is rendered")
 
-func certificate(t *testing.T) *x509.Certificate {
+func certificates(t *testing.T) []*x509.Certificate {
 	t.Helper()
 	content, err := os.ReadFile("testdata/sp.crt")
 	if err != nil {
@@ -35,7 +36,7 @@ func certificate(t *testing.T) *x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return []*x509.Certificate{c}
 }
 
 func accepted(t *testing.T) *idpmetadata.Descriptor {
@@ -69,7 +70,7 @@ func acme() *v1alpha1.SAMLTenant {
 
 // Run with -update to accept a change of what is rendered.
 func TestFilesAreTheGoldenOnes(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), nil, certificate(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,14 +97,14 @@ func TestFilesAreTheGoldenOnes(t *testing.T) {
 // Certificates in another order, and dates of validity, are no change.
 func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 	d := accepted(t)
-	first, err := render.Files(acme(), base(t), d, nil, certificate(t))
+	first, err := render.Files(acme(), base(t), d, nil, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(d.SigningCertificates)
 	d.ValidUntil = time.Now().Add(time.Hour)
 	d.CacheDuration = time.Minute
-	second, err := render.Files(acme(), base(t), d, nil, certificate(t))
+	second, err := render.Files(acme(), base(t), d, nil, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 
 func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 	d := accepted(t)
-	files, err := render.Files(acme(), base(t), d, nil, certificate(t))
+	files, err := render.Files(acme(), base(t), d, nil, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 
 // An implementation that is not ours reads our metadata.
 func TestSPMetadataIsReadByAnother(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), nil, certificate(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestAMappedUserIDIsRequired(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.AttributeMapping = test.spec
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificate(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +195,7 @@ func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
 		d, tenant := accepted(t), acme()
 		d.WantAuthnRequestsSigned = test.wanted
 		tenant.Spec.ServiceProvider = &v1alpha1.ServiceProvider{SignAuthnRequests: test.tenant}
-		files, err := render.Files(tenant, base(t), d, nil, certificate(t))
+		files, err := render.Files(tenant, base(t), d, nil, certificates(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +233,7 @@ func TestWithdrawnCertificatesAreTrustedAndNotPublished(t *testing.T) {
 	d := accepted(t)
 	withdrawn := d.SigningCertificates[:1]
 	d.SigningCertificates = d.SigningCertificates[1:]
-	files, err := render.Files(acme(), base(t), d, withdrawn, certificate(t))
+	files, err := render.Files(acme(), base(t), d, withdrawn, certificates(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +265,7 @@ func TestAccessOfATenant(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.Access, tenant.Status.SessionsNotBefore = test.access, test.at
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificate(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,5 +276,27 @@ func TestAccessOfATenant(t *testing.T) {
 		if c.Disabled != test.want || c.Session.NotBefore != test.since {
 			t.Errorf("access %q: disabled %v, sessions not before %d", test.access, c.Disabled, c.Session.NotBefore)
 		}
+	}
+}
+
+func TestBothKeysArePublishedDuringARotation(t *testing.T) {
+	current, next := certificates(t)[0], accepted(t).SigningCertificates[0]
+	files, err := render.Files(acme(), base(t), accepted(t), nil, []*x509.Certificate{current, next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entity, err := samlsp.ParseMetadata(files[tenantconfig.FileSPMetadata])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var published []string
+	for _, k := range entity.SPSSODescriptors[0].KeyDescriptors {
+		which := map[string]string{
+			base64.StdEncoding.EncodeToString(current.Raw): "current", base64.StdEncoding.EncodeToString(next.Raw): "next",
+		}[k.KeyInfo.X509Data.X509Certificates[0].Data]
+		published = append(published, k.Use+" "+which)
+	}
+	if want := []string{"signing current", "signing next", "encryption next", "encryption current"}; !slices.Equal(published, want) {
+		t.Errorf("got %v, want %v", published, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/xml"
+	"slices"
 
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -56,13 +57,23 @@ var encryptionMethods = []encryptionMethod{
 	{"http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"},
 }
 
-// spMetadata renders our own metadata for the IdP's administrator.
-func spMetadata(config tenantconfig.Config, certificate *x509.Certificate) ([]byte, error) {
-	sp := config.ServiceProvider
-	info := keyInfo{
-		XMLNS:       "http://www.w3.org/2000/09/xmldsig#",
-		Certificate: base64.StdEncoding.EncodeToString(certificate.Raw),
+// keyDescriptors publish the pair in use and, while there is one, its
+// successor. An IdP that takes only the first certificate for encryption takes
+// the one that stays.
+func keyDescriptors(certificates []*x509.Certificate) []keyDescriptor {
+	var signing, encryption []keyDescriptor
+	for _, c := range certificates {
+		info := keyInfo{XMLNS: "http://www.w3.org/2000/09/xmldsig#", Certificate: base64.StdEncoding.EncodeToString(c.Raw)}
+		signing = append(signing, keyDescriptor{Use: "signing", KeyInfo: info})
+		encryption = append(encryption, keyDescriptor{Use: "encryption", KeyInfo: info, EncryptionMethods: encryptionMethods})
 	}
+	slices.Reverse(encryption)
+	return append(signing, encryption...)
+}
+
+// spMetadata renders our own metadata for the IdP's administrator.
+func spMetadata(config tenantconfig.Config, certificates []*x509.Certificate) ([]byte, error) {
+	sp := config.ServiceProvider
 	document, err := xml.MarshalIndent(entityDescriptor{
 		XMLNS:    "urn:oasis:names:tc:SAML:2.0:metadata",
 		EntityID: sp.EntityID,
@@ -70,11 +81,8 @@ func spMetadata(config tenantconfig.Config, certificate *x509.Certificate) ([]by
 			AuthnRequestsSigned:        sp.SignAuthnRequests,
 			WantAssertionsSigned:       true,
 			ProtocolSupportEnumeration: "urn:oasis:names:tc:SAML:2.0:protocol",
-			KeyDescriptors: []keyDescriptor{
-				{Use: "signing", KeyInfo: info},
-				{Use: "encryption", KeyInfo: info, EncryptionMethods: encryptionMethods},
-			},
-			NameIDFormat: sp.NameIDFormat,
+			KeyDescriptors:             keyDescriptors(certificates),
+			NameIDFormat:               sp.NameIDFormat,
 			ACS: consumerEndpoint{
 				Binding: tenantconfig.BindingPOST, Location: sp.ACSURL, Index: 0, IsDefault: true,
 			},

@@ -32,6 +32,12 @@ const (
 	LabelTenant          = "sso.cequence.cloud/tenant"
 	LabelTrue            = "true"
 	AnnotationConfigHash = "sso.cequence.cloud/config-hash"
+	// AnnotationNextKeySignsFrom is on the Secret with the key: when the next
+	// pair takes over.
+	AnnotationNextKeySignsFrom = "sso.cequence.cloud/next-key-signs-from"
+	// AnnotationKeySource is on the Secret with the key: the Secret of whom the
+	// newest pair is a copy, absent when the operator made it.
+	AnnotationKeySource = "sso.cequence.cloud/key-source"
 )
 
 // MaxTenantName is the longest name of a tenant, in bytes: it is a label's

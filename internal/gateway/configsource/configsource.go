@@ -25,7 +25,7 @@ var (
 		tenantconfig.FileConfig, tenantconfig.FileSPMetadata,
 		tenantconfig.FileIDPMetadata, tenantconfig.FileIDPSigning,
 	}
-	keyFiles = []string{tenantconfig.FileKey, tenantconfig.FileCertificate}
+	keyFiles = []string{tenantconfig.FileKey, tenantconfig.FileCertificate, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate}
 )
 
 // A tenant is named as a Kubernetes object is.

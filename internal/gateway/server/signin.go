@@ -241,9 +241,7 @@ func (x *exchange) expectations(pending []session.Pending, now time.Time) sp.Exp
 	for _, p := range pending {
 		want.RequestIDs = append(want.RequestIDs, p.RequestID)
 	}
-	if x.tenant.Key != nil {
-		want.DecryptionKeys = append(want.DecryptionKeys, x.tenant.Key)
-	}
+	want.DecryptionKeys = x.tenant.DecryptionKeys
 	return want
 }
 

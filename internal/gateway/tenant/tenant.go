@@ -23,8 +23,11 @@ type Tenant struct {
 	Config tenantconfig.Config
 	// SigningCertificates are the IdP's, parsed.
 	SigningCertificates []*x509.Certificate
-	// Key is the SP's own key, nil if the tenant has none.
+	// Key is the SP's own key that signs, nil if the tenant has none.
 	Key *rsa.PrivateKey
+	// DecryptionKeys are Key and, while it is being replaced, its successor,
+	// which comes first.
+	DecryptionKeys []*rsa.PrivateKey
 	// Metadata is the SP's metadata document.
 	Metadata []byte
 }
@@ -62,7 +65,17 @@ func Load(name string, files tenantconfig.Files) (*Tenant, error) {
 	if key == nil && config.ServiceProvider.SignAuthnRequests {
 		return nil, errors.New("requests must be signed, but the SP key is missing")
 	}
-	return &Tenant{Config: config, SigningCertificates: certificates, Key: key, Metadata: metadata}, nil
+	next, err := parseKey(files[tenantconfig.FileNextCertificate], files[tenantconfig.FileNextKey])
+	if err != nil {
+		return nil, fmt.Errorf("next: %w", err)
+	}
+	var decryption []*rsa.PrivateKey
+	for _, k := range []*rsa.PrivateKey{next, key} {
+		if k != nil {
+			decryption = append(decryption, k)
+		}
+	}
+	return &Tenant{Config: config, SigningCertificates: certificates, Key: key, DecryptionKeys: decryption, Metadata: metadata}, nil
 }
 
 func parseCertificates(encoded []string) ([]*x509.Certificate, error) {

@@ -153,3 +153,23 @@ func TestRegistry(t *testing.T) {
 	r.Apply(map[string]tenant.Set{"b": set("9", "b", "x.example"), "a": set("9", "a", "x.example")})
 	check("at once, the first by name", "a", "", 1)
 }
+
+// While the key is being replaced, the successor decrypts as well and does not
+// sign.
+func TestNextKeyDecrypts(t *testing.T) {
+	current, next := newKey(t, 2048), newKey(t, 2048)
+	f := withKey(t, files(t, "acme", "acme.s.example.com", newKey(t, 2048)), current)
+	second := withKey(t, files(t, "acme", "acme.s.example.com", newKey(t, 2048)), next)
+	f[tenantconfig.FileNextKey], f[tenantconfig.FileNextCertificate] = second[tenantconfig.FileKey], second[tenantconfig.FileCertificate]
+	got, err := tenant.Load("acme", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.DecryptionKeys) != 2 || !got.DecryptionKeys[1].Equal(got.Key) || got.DecryptionKeys[0].Equal(got.Key) {
+		t.Errorf("%d keys decrypt", len(got.DecryptionKeys))
+	}
+	f[tenantconfig.FileNextKey] = []byte("x")
+	if _, err := tenant.Load("acme", f); err == nil || strings.Contains(err.Error(), "x\n") {
+		t.Errorf("got %v, want an error about the next key", err)
+	}
+}

@@ -1,0 +1,124 @@
+package controllers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/spkey"
+	"cequence.cloud/saml-operator/internal/testidp"
+)
+
+func (f *fixture) askForANewKey(tenant *v1alpha1.SAMLTenant, at string) {
+	f.t.Helper()
+	f.update(tenant, func() {
+		metav1.SetMetaDataAnnotation(&tenant.ObjectMeta, v1alpha1.AnnotationRotateKeyRequestedAt, at)
+	})
+}
+
+func (f *fixture) overlap(tenant *v1alpha1.SAMLTenant, d time.Duration) {
+	f.t.Helper()
+	f.update(tenant, func() {
+		if tenant.Spec.ServiceProvider == nil {
+			tenant.Spec.ServiceProvider = &v1alpha1.ServiceProvider{}
+		}
+		tenant.Spec.ServiceProvider.KeyRotation = &v1alpha1.KeyRotation{Overlap: &metav1.Duration{Duration: d}}
+	})
+}
+
+func TestSPKeyIsReplacedWithAnOverlap(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	f.create(acme)
+	got := f.untilReady("acme")
+	first := f.secret("acme-saml-sp-key").Data
+	require.NotNil(t, got.Status.Key.NextRotationTime)
+	require.Nil(t, got.Status.Key.Next)
+
+	f.askForANewKey(acme, "1")
+	got = f.until("acme", "a successor is published", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.Next != nil })
+	require.Equal(t, "1", got.Status.Key.LastHandledRotateAt)
+	require.True(t, time.Until(got.Status.Key.Next.SignsFrom.Time) > 13*24*time.Hour)
+	both := f.secret("acme-saml-sp-key").Data
+	require.Equal(t, first["tls.key"], both["tls.key"], "the key before still signs")
+	next, err := spkey.Certificate(both["next.key"], both["next.crt"])
+	require.NoError(t, err)
+	require.Equal(t, idpmetadata.Fingerprint(next), got.Status.Key.Next.FingerprintSHA256)
+	f.untilEvent("acme", corev1.EventTypeNormal, v1alpha1.EventKeyRotated, "successor")
+	metadata := string(f.secret("acme-saml-sp").Data["sp-metadata.xml"])
+	require.Contains(t, metadata, certificateText(next))
+
+	// Neither a restart nor another look makes a further key.
+	f.stop()
+	f.run()
+	f.request(acme)
+	require.Equal(t, both, f.secret("acme-saml-sp-key").Data)
+
+	f.overlap(acme, 0)
+	got = f.until("acme", "the successor took over", func(t *v1alpha1.SAMLTenant) bool {
+		return t.Status.Key.Next == nil && t.Status.Key.FingerprintSHA256 == idpmetadata.Fingerprint(next)
+	})
+	last := f.secret("acme-saml-sp-key")
+	require.ElementsMatch(t, []string{"tls.key", "tls.crt"}, keys(last.Data))
+	require.Equal(t, both["next.key"], last.Data["tls.key"])
+	require.NotContains(t, last.Annotations, "sso.cequence.cloud/next-key-signs-from")
+	require.NotNil(t, got.Status.Key.NextRotationTime)
+	f.untilReady("acme")
+}
+
+// pairIn is a Secret as cert-manager writes it.
+func pairIn(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	key, certificate, err := spkey.Generate("acme", time.Now())
+	require.NoError(t, err)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{"tls.key": key, "tls.crt": certificate},
+	}
+}
+
+func TestSPKeyOfSomebodyElse(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	acme.Spec.ServiceProvider = &v1alpha1.ServiceProvider{KeySecretRef: &v1alpha1.SecretReference{Name: "acme-tls"}}
+	f.create(acme)
+	f.untilCondition("acme", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonKeySecretInvalid)
+
+	// It comes, and is copied.
+	theirs := pairIn(t, "acme-tls")
+	f.create(theirs)
+	got := f.untilReady("acme")
+	require.Equal(t, theirs.Data, f.secret("acme-saml-sp-key").Data)
+	require.Nil(t, got.Status.Key.NextRotationTime)
+
+	// Another key gets an overlap.
+	renewed := pairIn(t, "acme-tls")
+	f.update(theirs, func() { theirs.Data = renewed.Data })
+	f.until("acme", "the new pair is published", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.Next != nil })
+	both := f.secret("acme-saml-sp-key").Data
+	require.Equal(t, renewed.Data["tls.key"], both["next.key"])
+	require.NotEqual(t, renewed.Data["tls.key"], both["tls.key"])
+	f.overlap(acme, 0)
+	f.until("acme", "it took over", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.Next == nil })
+	require.Equal(t, renewed.Data, f.secret("acme-saml-sp-key").Data)
+
+	// What was copied serves on when theirs is of no use, or gone.
+	f.update(theirs, func() { theirs.Data["tls.key"] = []byte("x") })
+	f.untilCondition("acme", v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonKeySecretInvalid)
+	f.untilEvent("acme", corev1.EventTypeWarning, v1alpha1.ReasonKeySecretInvalid, "serves on")
+	f.untilReady("acme")
+	require.NoError(t, f.Delete(t.Context(), theirs))
+	f.untilMessage("acme", "there is no Secret")
+	require.Equal(t, renewed.Data, f.secret("acme-saml-sp-key").Data)
+
+	// Without the reference the pair stays, and is ours to replace.
+	f.update(acme, func() { acme.Spec.ServiceProvider.KeySecretRef = nil })
+	got = f.untilCondition("acme", v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonApplied)
+	require.NotNil(t, got.Status.Key.NextRotationTime)
+	require.Equal(t, renewed.Data, f.secret("acme-saml-sp-key").Data)
+}
