@@ -64,7 +64,7 @@ func TestAKeyThatVanishedIsTrustedForItsGrace(t *testing.T) {
 
 	// An administrator who knows that the key is in wrong hands ends it at once.
 	f.update(acme, func() { acme.Spec.RolloverGrace = &metav1.Duration{} })
-	got = f.until("acme", "the grace is over", func(t *v1alpha1.SAMLTenant) bool { return len(t.Status.Certificates) == 1 })
+	f.until("acme", "the grace is over", func(t *v1alpha1.SAMLTenant) bool { return len(t.Status.Certificates) == 1 })
 	require.Equal(t, fingerprints(after), f.trusted("acme"))
 }
 
