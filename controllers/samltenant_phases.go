@@ -114,6 +114,7 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 	case (recorded == nil || recorded.EntityID == idp.EntityID) &&
 		tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
 		s.idp, s.unproven = idp, true
+		s.loadWithdrawn(secret.Data)
 	}
 	return outcome{}
 }

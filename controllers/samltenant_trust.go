@@ -44,7 +44,7 @@ func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
 		s.tellChange(idp)
 		s.beginGrace(idp)
 	}
-	s.idp = idp
+	s.idp, s.unproven = idp, false
 	status.RejectedDigest = ""
 	status.IDP = &v1alpha1.IDPStatus{
 		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
@@ -112,13 +112,21 @@ func (s *scope) rolloverGrace() time.Duration {
 }
 
 // loadWithdrawn reads back the certificates in their grace. The status vouches
-// for each: one that only the Secret has is not trusted.
+// for each: one that only the Secret has is not trusted. When the operator was
+// stopped between writing the Secret and the status, the grace of some has not
+// been written down yet, and begins now.
 func (s *scope) loadWithdrawn(files tenantconfig.Files) {
 	until := map[string]time.Time{}
 	for _, c := range s.tenant.Status.Certificates {
-		if c.TrustedUntil != nil {
+		switch {
+		case c.TrustedUntil != nil:
 			until[c.FingerprintSHA256] = c.TrustedUntil.Time
+		case s.unproven:
+			until[c.FingerprintSHA256] = s.now.Add(s.rolloverGrace())
 		}
+	}
+	for _, c := range s.idp.SigningCertificates {
+		delete(until, idpmetadata.Fingerprint(c))
 	}
 	if len(until) == 0 {
 		return
@@ -167,6 +175,7 @@ func (s *scope) withdrawnCertificates() []*x509.Certificate {
 // those that the metadata lists.
 func (s *scope) describeCertificates() {
 	status := &s.tenant.Status
+	before := status.Certificates
 	status.Certificates = nil
 	status.EarliestNotAfter = nil
 	var (
@@ -187,6 +196,12 @@ func (s *scope) describeCertificates() {
 		d := describe(w.Certificate)
 		d.TrustedUntil = &metav1.Time{Time: w.until}
 		status.Certificates = append(status.Certificates, d)
+	}
+	if s.unproven {
+		// The status vouches for no certificate that only a Secret tells of.
+		status.Certificates = slices.DeleteFunc(status.Certificates, func(c v1alpha1.CertificateStatus) bool {
+			return !slices.ContainsFunc(before, func(b v1alpha1.CertificateStatus) bool { return b.FingerprintSHA256 == c.FingerprintSHA256 })
+		})
 	}
 	switch {
 	case last.IsZero():
