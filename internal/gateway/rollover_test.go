@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -154,13 +156,19 @@ func TestOnlyAnswersToARequestCauseARefresh(t *testing.T) {
 // The configuration that a refresh brings counts as a whole.
 func TestANewKeyDoesNotOpenWhatElseHasBeenClosed(t *testing.T) {
 	for what, change := range map[string]func(*tenantconfig.Config){
-		"another IdP by that key": func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "https://idp.example/other" },
-		"access disabled":         func(c *tenantconfig.Config) { c.Disabled = true },
-		"another ACS":             func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "https://acme.s.localhost/saml/elsewhere" },
+		"another IdP by that key":     func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "https://idp.example/other" },
+		"access disabled":             func(c *tenantconfig.Config) { c.Disabled = true },
+		"another ACS":                 func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "https://acme.s.localhost/saml/elsewhere" },
+		"another tenant at that host": func(c *tenantconfig.Config) { c.Tenant = "heir" },
 	} {
 		o := &operator{}
 		w := newWorldWith(t, o)
-		o.refresh = func() error { return w.publish(change) }
+		o.refresh = func() error {
+			if err := os.RemoveAll(filepath.Join(w.dir, acme)); err != nil {
+				return err
+			}
+			return w.publish(change)
+		}
 		w.rotate()
 		p := w.person()
 		requestID, relayState := p.login(acme, "/")

@@ -35,6 +35,7 @@ func TestOnlyASignatureByAnUnknownKeyIsRenewable(t *testing.T) {
 		"Response for another request":            {unknown.signResponse(t, otherRequest), sp.CodeInResponseToMismatch, false},
 		"assertion of another IdP":                {unknown.signAssertion(t, otherIssuer), sp.CodeIssuerMismatch, false},
 		"Response for another place":              {unknown.signResponse(t, edit(t, good, `Destination="`+acsURL, `Destination="https://other.example.test/`)), sp.CodeDestinationMismatch, false},
+		"Response for no place":                   {unknown.signResponse(t, edit(t, good, ` Destination="`+acsURL+`"`, "")), sp.CodeDestinationMissing, false},
 		"old Response":                            {unknown.signResponse(t, edit(t, good, `Version="2.0" IssueInstant="2026-11-24T12:00`, `Version="2.0" IssueInstant="2026-11-24T11:00`)), sp.CodeIssueInstantInvalid, false},
 		"assertion that was changed":              {edit(t, unknown.signAssertion(t, good), "alice@", "bob@"), sp.CodeSignatureInvalid, false},
 		"assertion that names a key it is not by": {unknown.sign(t, good, "_assertion", signing{keyInfo: &trusted}), sp.CodeSignatureInvalid, false},
