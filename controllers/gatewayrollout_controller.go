@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/operatormetrics"
 	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -49,6 +50,7 @@ type GatewayRolloutReconciler struct {
 	Gateway   types.NamespacedName
 	Settings  rollout.Settings
 	Structure rollout.Structure
+	Metrics   *operatormetrics.Metrics
 	Now       func() time.Time
 
 	// lastChange is when a configuration last changed. It is not kept over a
@@ -76,7 +78,7 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 	if wait, waits := r.Settings.Waits(d, *r.lastChange.Load(), now); waits {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	fleet, err := r.fleet(ctx)
+	fleet, written, err := r.fleet(ctx, d.ResourceVersion)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -92,7 +94,8 @@ func (r *GatewayRolloutReconciler) Reconcile(ctx context.Context, _ ctrl.Request
 		return ctrl.Result{}, fmt.Errorf("write the rollout's record to Deployment %s: %w", r.Gateway, err)
 	}
 	if next.FleetHash != d.FleetHash {
-		log.FromContext(ctx).Info("started a rollout of the gateway", "fleet", next.FleetHash)
+		r.Metrics.RolloutStarted(written)
+		log.FromContext(ctx).Info("started a rollout of the gateway", "fleet", next.FleetHash, "tenants", written)
 		r.Recorder.Eventf(deployment, nil, corev1.EventTypeNormal, "RolloutStarted", "Roll", "%s", "the configuration changed; new pods start from the current one")
 	}
 	return ctrl.Result{RequeueAfter: wait}, nil
@@ -112,26 +115,31 @@ func (r *GatewayRolloutReconciler) tellStuck(deployment *appsv1.Deployment, d ro
 	r.stuck = stuck
 }
 
-// fleet returns what the pods are to start from.
-func (r *GatewayRolloutReconciler) fleet(ctx context.Context) (rollout.Fleet, error) {
+// fleet returns what the pods are to start from, and how many configurations
+// of it were written after since.
+func (r *GatewayRolloutReconciler) fleet(ctx context.Context, since uint64) (_ rollout.Fleet, written int, _ error) {
 	if r.Settings.Structural {
-		return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, nil)}, nil
+		return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, nil)}, 0, nil
 	}
 	secrets := &corev1.SecretList{}
 	// Thousands of Secrets are only looked at, so they are not copied; and their
 	// events tell of what the cache does not hold yet.
 	if err := r.Client.List(ctx, secrets, client.InNamespace(r.Gateway.Namespace), client.UnsafeDisableDeepCopy,
 		client.DisableReadYourWritesConsistency, client.MatchingLabels{tenantconfig.LabelConfig: tenantconfig.LabelTrue}); err != nil {
-		return rollout.Fleet{}, fmt.Errorf("list configurations: %w", err)
+		return rollout.Fleet{}, 0, fmt.Errorf("list configurations: %w", err)
 	}
 	hashes := make(map[string]string, len(secrets.Items))
 	var newest uint64
 	for i := range secrets.Items {
 		s := &secrets.Items[i]
-		newest = max(newest, versionNumber(s.ResourceVersion))
+		version := versionNumber(s.ResourceVersion)
+		newest = max(newest, version)
+		if version > since {
+			written++
+		}
 		hashes[s.Name] = s.Annotations[tenantconfig.AnnotationConfigHash]
 	}
-	return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, hashes), ResourceVersion: newest, Empty: len(hashes) == 0}, nil
+	return rollout.Fleet{Hash: rollout.FleetHash(r.Structure, hashes), ResourceVersion: newest, Empty: len(hashes) == 0}, written, nil
 }
 
 // recorded is the deployment with that record. It applies only to the version

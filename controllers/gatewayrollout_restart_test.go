@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"cequence.cloud/saml-operator/controllers"
+	"cequence.cloud/saml-operator/internal/operatormetrics"
 	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -49,6 +50,7 @@ func (r *rolling) restart() {
 		Recorder: events.NewFakeRecorder(100),
 		Gateway:  types.NamespacedName{Namespace: r.namespace, Name: "saml-gateway"},
 		Settings: rollout.Settings{Quiet: 15 * time.Second, MaxWait: 2 * time.Minute, Interval: 2 * time.Minute},
+		Metrics:  operatormetrics.New(operatormetrics.Options{}),
 		Now:      func() time.Time { return r.now },
 	}
 }

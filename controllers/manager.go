@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -21,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/operatormetrics"
 	"cequence.cloud/saml-operator/internal/render"
 	"cequence.cloud/saml-operator/internal/rollout"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
@@ -46,6 +47,15 @@ type Options struct {
 	// HealthAddress, MetricsAddress and ProfileAddress are listened on; "0" for
 	// none.
 	HealthAddress, MetricsAddress, ProfileAddress string
+	// MetricsPlain serves metrics to everybody over plain HTTP, instead of over
+	// TLS to those whom the API server allows to get /metrics.
+	MetricsPlain bool
+	// MetricsCertificates is a directory with tls.crt and tls.key, which are read
+	// again when they change; "" for a certificate that the process makes itself.
+	MetricsCertificates string
+	// Registerer takes the operator's own metrics; nil for none. What is served
+	// is controller-runtime's registry.
+	Registerer prometheus.Registerer
 	// RefreshAddress is where the gateway asks for a fetch, as the service account
 	// of that name; "" or "0" for none.
 	RefreshAddress, GatewayServiceAccount string
@@ -57,13 +67,17 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
+	served, err := metricsOptions(o)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Cache:  cacheOptions(o.Namespace, o.Gateway),
 		// A run that our own writes cause must see them, or it would fetch and
 		// write once more.
 		Client:                  client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}},
-		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
+		Metrics:                 served,
 		HealthProbeBindAddress:  o.HealthAddress,
 		PprofBindAddress:        o.ProfileAddress,
 		LeaderElection:          o.LeaderElection,
@@ -84,6 +98,14 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	if err := mgr.Add(sources); err != nil {
 		return nil, fmt.Errorf("add the cache of sources: %w", err)
 	}
+	metrics := operatormetrics.New(operatormetrics.Options{
+		Tenants: mgr.GetCache(), Namespace: o.Namespace, Leading: mgr.Elected(), Now: time.Now,
+	})
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(metrics); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
 	recorder := mgr.GetEventRecorder(FieldOwner)
 	structure := rollout.Structure{ConfigVersion: tenantconfig.Version, BaseDomain: o.BaseDomain.String()}
 	structural := ""
@@ -92,7 +114,7 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 	}
 	tenants := &SAMLTenantReconciler{
 		Client: mgr.GetClient(), Uncached: mgr.GetAPIReader(), Sources: sources, Recorder: recorder,
-		Fetcher: o.Fetcher, BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval,
+		Fetcher: metrics.Count(o.Fetcher), BaseDomain: o.BaseDomain, RefreshInterval: o.RefreshInterval,
 		Gateway: o.Gateway, StructuralFleet: structural, Now: time.Now,
 	}
 	if err := tenants.SetupWithManager(ctx, mgr); err != nil {
@@ -111,7 +133,7 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 		if err := (&GatewayRolloutReconciler{
 			Client: mgr.GetClient(), Recorder: recorder,
 			Gateway:  types.NamespacedName{Namespace: o.Namespace, Name: o.Gateway},
-			Settings: o.Rollout, Structure: structure, Now: time.Now,
+			Settings: o.Rollout, Structure: structure, Metrics: metrics, Now: time.Now,
 		}).SetupWithManager(mgr); err != nil {
 			return nil, fmt.Errorf("set up the rollout controller: %w", err)
 		}

@@ -60,7 +60,9 @@ type fixture struct {
 	connection *rest.Config
 	// refresh is the address of the endpoint for the gateway, "" for none.
 	refresh string
-	stop    func()
+	// adjust changes what the operator is started with.
+	adjust func(*controllers.Options)
+	stop   func()
 }
 
 // start makes a namespace and runs an operator in it; gateway is the name of
@@ -99,10 +101,14 @@ func (f *fixture) run() {
 	base, err := render.ParseBaseDomain("s.cequence.cloud")
 	require.NoError(f.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	mgr, err := controllers.NewManager(ctx, f.connection, controllers.Options{
+	options := controllers.Options{
 		Namespace: f.namespace, Gateway: f.gateway, Rollout: f.rollout, BaseDomain: base, RefreshInterval: time.Hour,
 		Fetcher: f.fetcher, HealthAddress: "0", MetricsAddress: "0", RefreshAddress: f.refresh, GatewayServiceAccount: "saml-gateway",
-	})
+	}
+	if f.adjust != nil {
+		f.adjust(&options)
+	}
+	mgr, err := controllers.NewManager(ctx, f.connection, options)
 	require.NoError(f.t, err)
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -9,6 +9,7 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"cequence.cloud/saml-operator/controllers"
 	"cequence.cloud/saml-operator/internal/rollout"
@@ -35,7 +36,9 @@ func runManager(ctx context.Context, args []string) error {
 		refresh   = flags.Duration("refresh-interval", time.Hour, "time between two fetches of a tenant's metadata, from 5m to 24h, unless the tenant says otherwise")
 		elect     = flags.Bool("leader-elect", false, "run as one of several replicas of which one works")
 		health    = flags.String("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
-		metrics   = flags.String("metrics-bind-address", "0", "address of /metrics over plain HTTP; 0 for none")
+		metrics   = flags.String("metrics-bind-address", "0", "address of /metrics, such as :8443; 0 for none")
+		secure    = flags.Bool("metrics-secure", true, "serve /metrics over TLS, to those with a token whom the API server allows to get the path; false: to everybody over plain HTTP")
+		certs     = flags.String("metrics-cert-path", "", "directory with tls.crt and tls.key for /metrics, read again when they change; empty for a certificate that the operator makes itself")
 		ask       = flags.String("refresh-bind-address", "0", "address at which the gateway asks for a tenant's metadata to be fetched at once, over plain HTTP, such as :8082; 0 for none")
 		account   = flags.String("gateway-service-account", "saml-gateway", "name of the service account in the same namespace that may ask for fetches")
 		profiles  = flags.String("pprof-bind-address", "0", "address of /debug/pprof over plain HTTP, for those who may read the operator's memory; 0 for none")
@@ -84,6 +87,7 @@ func runManager(ctx context.Context, args []string) error {
 		Rollout:        rollout.Settings{Structural: *mode == rolloutStructural, Quiet: *quiet, MaxWait: *maxWait, Interval: *interval},
 		LeaderElection: *elect, HealthAddress: *health, MetricsAddress: *metrics, ProfileAddress: *profiles,
 		RefreshAddress: *ask, GatewayServiceAccount: *account,
+		MetricsPlain: !*secure, MetricsCertificates: *certs, Registerer: ctrlmetrics.Registry,
 	})
 	if err != nil {
 		return err

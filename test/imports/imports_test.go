@@ -62,9 +62,9 @@ var rules = []rule{
 	{folder: "./config/crd"},
 	{folder: "./config/gitops"},
 	{folder: "./controllers", never: gateway, may: append([]string{
-		"./api", "./internal/conditions", "./internal/idpmetadata", "./internal/refresh", "./internal/render", "./internal/rollout",
-		"./internal/spkey", "./internal/tenantconfig",
-		"github.com/go-logr/logr", "golang.org/x",
+		"./api", "./internal/conditions", "./internal/idpmetadata", "./internal/operatormetrics", "./internal/refresh",
+		"./internal/render", "./internal/rollout", "./internal/spkey", "./internal/tenantconfig",
+		"github.com/go-logr/logr", "github.com/prometheus/client_golang", "golang.org/x",
 	}, kubernetes...)},
 	{folder: "./internal/conditions", may: []string{"k8s.io/apimachinery"}},
 	{folder: "./internal/gateway", never: operator, may: append([]string{

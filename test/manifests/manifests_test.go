@@ -26,6 +26,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -198,17 +199,20 @@ func TestOperatorMayRollTheGatewayAndNothingElse(t *testing.T) {
 	assert.True(t, apierrors.IsForbidden(roll("saml-operator")))
 }
 
-// Beyond its namespace the operator may ask whose a token is, and nothing else.
+// Beyond its namespace the operator may ask whose a token is and what its owner
+// may do, and nothing else.
 func TestOnlyTheOperatorReviewsTokens(t *testing.T) {
-	const reviews = "tokenreviews.authentication.k8s.io"
-	assert.EventuallyWithT(t, func(t *assert.CollectT) {
-		assert.True(t, may(context.Background(), t, "saml-operator", "create", reviews, ""))
-	}, 10*time.Second, 50*time.Millisecond)
-	assert.False(t, may(t.Context(), t, "saml-gateway", "create", reviews, ""))
+	for _, reviews := range []string{"tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"} {
+		assert.EventuallyWithT(t, func(t *assert.CollectT) {
+			assert.True(t, may(context.Background(), t, "saml-operator", "create", reviews, ""))
+		}, 10*time.Second, 50*time.Millisecond)
+		assert.False(t, may(t.Context(), t, "saml-gateway", "create", reviews, ""))
+	}
 	role := find[rbacv1.ClusterRole](t, render(t, installation), "ClusterRole", "saml-operator")
-	assert.Equal(t, []rbacv1.PolicyRule{{
-		APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"},
-	}}, role.Rules)
+	assert.Equal(t, []rbacv1.PolicyRule{
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
+	}, role.Rules)
 }
 
 // The gateway asks for refreshes where the operator listens, as whom the
@@ -243,6 +247,30 @@ func TestGatewayFindsTheOperator(t *testing.T) {
 	assert.Equal(t, pod.Labels, policy.Spec.Ingress[0].From[0].PodSelector.MatchLabels)
 	require.Len(t, policy.Spec.Ingress[0].Ports, 1)
 	assert.Equal(t, service.Spec.Ports[0].TargetPort, *policy.Spec.Ingress[0].Ports[0].Port)
+}
+
+// Prometheus finds the operator's metrics, which nobody gets without a token,
+// and its rights are those of one role.
+func TestMetricsAreServedToPrometheusAlone(t *testing.T) {
+	objects := render(t, installation)
+	operator := container(t, objects, "saml-operator")
+	service := find[corev1.Service](t, objects, "Service", "saml-operator-metrics")
+	require.Len(t, service.Spec.Ports, 1)
+	port := service.Spec.Ports[0]
+	assert.Contains(t, operator.Args, fmt.Sprintf("--metrics-bind-address=:%d", port.Port))
+	for _, arg := range operator.Args {
+		assert.NotContains(t, arg, "--metrics-secure", "TLS and tokens are the default")
+	}
+	assert.Contains(t, operator.Ports, corev1.ContainerPort{Name: port.TargetPort.String(), ContainerPort: port.Port})
+	policy := find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", "saml-operator-metrics")
+	require.Len(t, policy.Spec.Ingress, 1)
+	assert.Equal(t, []networkingv1.NetworkPolicyPeer{{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"metrics": "enabled"}},
+	}}, policy.Spec.Ingress[0].From)
+	require.Len(t, policy.Spec.Ingress[0].Ports, 1)
+	assert.Equal(t, port.TargetPort, *policy.Spec.Ingress[0].Ports[0].Port)
+	role := find[rbacv1.ClusterRole](t, objects, "ClusterRole", "saml-operator-metrics-reader")
+	assert.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, role.Rules)
 }
 
 // Several gateways are several namespaces: an overlay moves everything but what
