@@ -81,6 +81,13 @@ bench-operator: kubernetes build ## Measure the operator with TENANTS=10000 tena
 	@$(GO_BUILD) -o bin/bench-operator ./test/bench/operator
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/bench-operator -tenants "$(TENANTS)"
 
+# How long programs are killed.
+DURATION ?= 10m
+
+.PHONY: soak
+soak: kubernetes ## Kill operator and API server at random for DURATION=10m while tenants are edited; report in out/soak.json
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" go test -count=1 -v -timeout=0 ./test/soak -args -duration="$(DURATION)" -out="$(CURDIR)/out/soak.json"
+
 .PHONY: verify
 verify: ## Regenerate everything, fail on a difference, and lint
 	@hack/verify.sh
