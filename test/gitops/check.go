@@ -55,7 +55,7 @@ func Check(ctx context.Context, tenant *v1alpha1.SAMLTenant) []error {
 	health, err := ArgoCD(ctx, object)
 	judge("Argo CD", health.Status, wantHealth, err)
 	if err == nil && health.Message == "" {
-		wrong = append(wrong, fmt.Errorf("Argo CD says %s without a message", health.Status))
+		wrong = append(wrong, fmt.Errorf("a health of %s by Argo CD has no message", health.Status))
 	}
 	return wrong
 }

@@ -105,7 +105,7 @@ func TestRespectIgnoreDifferencesWouldTakeRolloutsBack(t *testing.T) {
 	argoCD(t, s.namespace, target)
 	// The operator notices, at the cost of a rollout.
 	require.Equal(t, second, s.untilRolledFrom(first))
-	require.Equal(t, before+2, s.deployment().Generation)
+	require.GreaterOrEqual(t, s.deployment().Generation, before+2)
 	s.untilReady("globex")
 }
 
