@@ -102,9 +102,9 @@ func TestNewTenantIsServedBeforeABacklogOfRefreshes(t *testing.T) {
 		f.untilReady(backlogName(i))
 	}
 
-	// All become due at once, while the operator runs.
+	// All become due at once, when the operator has looked at each already.
 	f.stop()
-	due := metav1.NewTime(time.Now().Add(3 * time.Second))
+	due := metav1.NewTime(time.Now().Add(10 * time.Second))
 	for i := range backlog {
 		tenant := &v1alpha1.SAMLTenant{ObjectMeta: metav1.ObjectMeta{Name: backlogName(i)}}
 		before := tenant.DeepCopy()
