@@ -190,7 +190,7 @@ var crashes = map[string]crash{
 		done: func(f *fixture, _ *v1alpha1.SAMLTenant) bool {
 			return f.ready("acme", func(t *v1alpha1.SAMLTenant) bool { return t.Status.NextRefreshTime.After(time.Now().Add(time.Minute)) })
 		},
-		after: func(f *fixture, acme *v1alpha1.SAMLTenant, _ idp) {
+		after: func(f *fixture, _ *v1alpha1.SAMLTenant, _ idp) {
 			disabled := config(f.t, f.secret("acme-saml-sp"))
 			require.True(f.t, disabled.Disabled)
 			require.NotZero(f.t, disabled.Session.NotBefore)
@@ -278,9 +278,9 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 		c.before(f, acme)
 		f.stop()
 	}
-	fetches, real := provider.Counts().MetadataFetches, f.fetcher
+	fetches, fetcher := provider.Counts().MetadataFetches, f.fetcher
 
-	f.connection, f.fetcher = l.connection(), mortalFetcher{l, real}
+	f.connection, f.fetcher = l.connection(), mortalFetcher{l, fetcher}
 	f.run()
 	c.change(f, acme, provider)
 	require.Eventually(t, func() bool {
@@ -294,7 +294,7 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 		c.interlude(f, acme)
 	}
 
-	f.connection, f.fetcher = cluster, real
+	f.connection, f.fetcher = cluster, fetcher
 	f.run()
 	defer f.stop()
 	// Another tenant tells that this operator works on all that there is.

@@ -154,7 +154,7 @@ func (w *world) wrongSecret(s *slot, tenant *v1alpha1.SAMLTenant, secrets map[st
 // watchKeys looks until ctx ends whether a tenant's SP key is replaced.
 func (w *world) watchKeys(ctx context.Context) {
 	for pause(ctx, 300*time.Millisecond) {
-		w.noteKeys(ctx)
+		_ = w.noteKeys(ctx) // again next time
 	}
 	w.insist(context.WithoutCancel(ctx), w.noteKeys)
 }
