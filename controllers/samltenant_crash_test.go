@@ -62,11 +62,14 @@ type mortal struct {
 }
 
 func (m mortal) RoundTrip(r *http.Request) (*http.Response, error) {
-	alive, last := m.spend(r)
-	if alive || last && m.sent {
-		response, err := m.next.RoundTrip(r)
-		if alive || err != nil {
-			return response, err
+	switch alive, last := m.spend(r); {
+	case alive:
+		return m.next.RoundTrip(r)
+	case last && m.sent:
+		// It arrives, although whoever waits for it is being stopped.
+		response, err := m.next.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+		if err != nil {
+			return nil, err
 		}
 		_ = response.Body.Close() // nobody reads it
 	}
