@@ -74,7 +74,7 @@ func (b *bench) measureBurst(ctx context.Context) error {
 // untilServed waits until the gateway's pods started from every tenant's
 // current configuration.
 func (b *bench) untilServed(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	for {
 		list := &v1alpha1.SAMLTenantList{}
@@ -90,7 +90,8 @@ func (b *bench) untilServed(ctx context.Context) error {
 		if waiting == 0 {
 			return nil
 		}
-		if err := pause(ctx, 5*time.Second); err != nil {
+		// Reading all of them is work for the API server, so rarely when many.
+		if err := pause(ctx, 5*time.Second+time.Duration(b.Tenants)*time.Millisecond); err != nil {
 			return fmt.Errorf("%d of %d tenants are not served: %w", waiting, len(list.Items), err)
 		}
 	}

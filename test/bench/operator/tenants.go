@@ -10,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	k8sruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,10 +17,6 @@ import (
 	"cequence.cloud/saml-operator/internal/spkey"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
-
-func codecs(scheme *k8sruntime.Scheme) serializer.CodecFactory {
-	return serializer.NewCodecFactory(scheme)
-}
 
 // keyPair is PEM.
 type keyPair struct{ key, certificate []byte }
