@@ -117,11 +117,14 @@ func (r report) write(t *testing.T) {
 }
 
 // kill ends the operator or the API server every few seconds; each of them once
-// at least.
+// at least. The controller manager goes with the API server, as on a machine
+// that has both: what is deleted while its garbage collector does not see the
+// API server, that forgets for as long as it runs.
 func (w *world) kill(ctx context.Context) {
 	for n := 0; pause(ctx, 2*time.Second+rand.N(4*time.Second)); n++ {
 		if n == 1 || n > 1 && rand.N(3) == 0 {
 			w.server.kill()
+			w.manager.kill()
 		} else {
 			w.operator.kill()
 		}

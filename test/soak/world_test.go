@@ -44,11 +44,11 @@ const (
 // world is everything that runs.
 type world struct {
 	client.Client
-	t                *testing.T
-	directory        string
-	server, operator *program
-	keys             []*testidp.Key
-	slots            []*slot
+	t                         *testing.T
+	directory                 string
+	server, manager, operator *program
+	keys                      []*testidp.Key
+	slots                     []*slot
 
 	mu sync.Mutex
 	// spCertificates are the first ones that were seen, by the tenant's UID.
@@ -111,7 +111,7 @@ func (w *world) startCluster() {
 
 	kubeconfig := filepath.Join(w.directory, "kubeconfig")
 	require.NoError(t, os.WriteFile(kubeconfig, environment.KubeConfig, 0o600))
-	supervise(t, w.directory, nil, filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kube-controller-manager"),
+	w.manager = supervise(t, w.directory, nil, filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kube-controller-manager"),
 		"--kubeconfig="+kubeconfig, "--leader-elect=false", "--secure-port=0", "--controllers=garbage-collector-controller")
 
 	operator := filepath.Join(w.directory, "operator")
