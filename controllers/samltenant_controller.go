@@ -123,10 +123,22 @@ func (r *SAMLTenantReconciler) run(ctx context.Context, s *scope) outcome {
 		r.claim, r.load, r.fetch, r.accept, r.key, r.render, r.apply, r.gateway,
 	} {
 		if end := phase(ctx, s); end.kind != proceed {
-			return end
+			return r.keepOut(ctx, s, end)
 		}
 	}
 	return outcome{}
+}
+
+// keepOut takes the configuration from the gateway when nobody is to be let in
+// and something else keeps that from being written into it.
+func (r *SAMLTenantReconciler) keepOut(ctx context.Context, s *scope, end outcome) outcome {
+	if !s.disabled() || !s.accessEdited() || end.kind != wait && end.kind != stalled {
+		return end
+	}
+	if failed := r.withdraw(ctx, s); failed.kind != proceed {
+		return failed
+	}
+	return end
 }
 
 // result turns an outcome into the time of the next run. A periodic refresh,

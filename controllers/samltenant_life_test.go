@@ -146,3 +146,32 @@ func TestMetadataFromAConfigMapOrSecret(t *testing.T) {
 	}
 	require.Zero(t, provider.Counts().MetadataFetches)
 }
+
+// Whatever else is wrong, nobody gets in who is to be kept out.
+func TestAccessIsDisabledAlthoughTheKeyIsOfNoUse(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	f.create(acme)
+	f.untilReady("acme")
+	key := f.secret("acme-saml-sp-key")
+	f.update(key, func() { key.Data["tls.key"] = []byte("x") })
+	f.untilCondition("acme", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonKeySecretInvalid)
+	f.update(acme, func() { acme.Spec.Access = v1alpha1.AccessDisabled })
+	f.untilSecret("acme-saml-sp", "the gateway has it no longer", func(s *corev1.Secret) bool {
+		return s.Labels["sso.cequence.cloud/tenant-config"] == ""
+	})
+}
+
+// An edit of the access and of something else in one go is two edits.
+func TestWhatIsEditedTogetherWithTheAccessCountsToo(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	f.create(acme)
+	f.untilReady("acme")
+	f.update(acme, func() {
+		acme.Spec.Access = v1alpha1.AccessDisabled
+		acme.Spec.IDPEntityID = "https://somebody.else.test/"
+	})
+	f.untilCondition("acme", v1alpha1.ConditionMetadataAccepted, metav1.ConditionFalse, v1alpha1.ReasonEntityIDMismatch)
+	require.True(t, config(t, f.secret("acme-saml-sp")).Disabled)
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -44,13 +45,11 @@ func (r *SAMLTenantReconciler) claim(ctx context.Context, s *scope) outcome {
 }
 
 // older tells whether a has the better claim than b: by age, and of two that
-// were created in the same second the one that is configured already.
+// were created in the same second by name, so that both come to the same end
+// whichever is looked at first.
 func older(a, b *v1alpha1.SAMLTenant) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	if configured := a.Status.SecretRef != nil; configured != (b.Status.SecretRef != nil) {
-		return configured
 	}
 	return a.Name < b.Name
 }
@@ -122,8 +121,12 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 // fetch downloads the metadata when it is due. A failure is noted and ends
 // nothing: an edit of the spec applies while the IdP is down.
 func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
-	s.demanded = r.demands.take(client.ObjectKeyFromObject(s.tenant))
+	key := client.ObjectKeyFromObject(s.tenant)
+	s.demanded = r.demands.take(key)
 	if end := r.findSource(ctx, s); end.kind != proceed || !s.fetchDue() {
+		if s.demanded {
+			r.demands.putBack(key)
+		}
 		return end
 	}
 	status := &s.tenant.Status
@@ -131,7 +134,7 @@ func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 	if busy, ok := errors.AsType[*idpmetadata.HostBusyError](err); ok {
 		// Other tenants of this host are being fetched; a worker must not wait.
 		if s.demanded {
-			r.demands.putBack(client.ObjectKeyFromObject(s.tenant))
+			r.demands.putBack(key)
 		}
 		s.postponedFor = busy.RetryAfter
 		if s.idp == nil {
@@ -173,7 +176,9 @@ func (r *SAMLTenantReconciler) accept(_ context.Context, s *scope) outcome {
 		}
 	}
 	if s.idp == nil {
-		// The conditions say why; the next fetch is scheduled.
+		// The conditions say why; the next fetch is scheduled. What was said of the
+		// configuration is of the past.
+		meta.RemoveStatusCondition(&s.tenant.Status.Conditions, v1alpha1.ConditionConfigRendered)
 		if s.configSecret == nil && s.tenant.Status.SecretRef != nil {
 			s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed,
 				"the Secret with the configuration is gone and is written again when the identity provider's metadata can be fetched")
@@ -196,7 +201,7 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 		s.tenant.Status.SessionsNotBefore = &metav1.Time{Time: s.now.Truncate(time.Second).Add(time.Second)}
 		if s.fetched == nil {
 			// The fetch that the edit makes due comes next.
-			s.refreshAfter(0)
+			s.postponedFor = time.Second
 		}
 	}
 	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), s.keys.certificates())

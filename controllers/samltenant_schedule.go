@@ -36,7 +36,10 @@ func (s *scope) failedRefresh(interval time.Duration) {
 
 // nextTurn is when the tenant has to be looked at again, whatever happens.
 func (s *scope) nextTurn() time.Time {
-	next := s.tenant.Status.NextRefreshTime.Time
+	next := s.now
+	if t := s.tenant.Status.NextRefreshTime; t != nil {
+		next = t.Time
+	}
 	for _, w := range s.withdrawn {
 		if w.until.Before(next) {
 			next = w.until

@@ -179,7 +179,9 @@ func (s *scope) fetchDue() bool {
 // refused.
 func (s *scope) accepting() bool {
 	digest := s.tenant.Annotations[v1alpha1.AnnotationAcceptMetadata]
-	return digest != "" && digest == s.tenant.Status.RejectedDigest
+	refused := meta.FindStatusCondition(s.tenant.Status.Conditions, v1alpha1.ConditionMetadataAccepted)
+	return digest != "" && digest == s.tenant.Status.RejectedDigest &&
+		refused != nil && refused.Reason == v1alpha1.ReasonEntityIDMismatch
 }
 
 // accessEdited tells whether the tenant's users are to be let in, or kept out,
@@ -196,7 +198,7 @@ func (s *scope) disabled() bool { return s.tenant.Spec.Access == v1alpha1.Access
 // a date of change in whole seconds may hide that.
 func (s *scope) mayBeUnmodified() bool {
 	status := s.tenant.Status
-	return s.idp != nil && status.IDP != nil && status.IDP.Source == sourceOf(s.tenant) &&
+	return s.idp != nil && status.IDP != nil && s.servesSpec() &&
 		status.IDP.Digest == s.idp.Digest() && !s.edited() && !s.demanded && status.ConsecutiveFailures == 0 && !s.expired()
 }
 
@@ -217,7 +219,7 @@ func (s *scope) pinnedEntityID() string {
 	if s.tenant.Status.IDP != nil {
 		return s.tenant.Status.IDP.EntityID
 	}
-	if s.idp != nil {
+	if s.idp != nil && !s.unproven {
 		return s.idp.EntityID
 	}
 	return ""

@@ -87,14 +87,27 @@ func host(location string) string {
 
 // beginGrace begins the grace of the certificates that idp lists no longer, and
 // ends that of those which it lists again. The keys of another identity
-// provider get none, nor do keys that only a Secret vouches for.
+// provider get none, nor do keys that only a Secret vouches for: what the status
+// lists it vouches for, also when a write of the Secret failed.
 func (s *scope) beginGrace(idp *idpmetadata.Descriptor) {
-	if s.idp == nil || s.unproven || s.idp.EntityID != idp.EntityID {
+	if s.idp == nil || s.idp.EntityID != idp.EntityID {
 		s.withdrawn = nil
 		return
 	}
 	for _, c := range s.idp.SigningCertificates {
-		s.withdrawn = append(s.withdrawn, withdrawn{c, s.now.Add(s.rolloverGrace())})
+		until := s.now.Add(s.rolloverGrace())
+		if s.unproven {
+			i := slices.IndexFunc(s.tenant.Status.Certificates, func(listed v1alpha1.CertificateStatus) bool {
+				return listed.FingerprintSHA256 == idpmetadata.Fingerprint(c)
+			})
+			if i < 0 {
+				continue
+			}
+			if end := s.tenant.Status.Certificates[i].TrustedUntil; end != nil {
+				until = end.Time
+			}
+		}
+		s.withdrawn = append(s.withdrawn, withdrawn{c, until})
 	}
 	s.withdrawn = slices.DeleteFunc(s.withdrawn, func(w withdrawn) bool {
 		return slices.ContainsFunc(idp.SigningCertificates, w.Equal)
