@@ -28,6 +28,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -273,6 +274,41 @@ func TestMetricsAreServedToPrometheusAlone(t *testing.T) {
 	assert.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, role.Rules)
 }
 
+// The components for Prometheus and Grafana find what the installation has.
+func TestMonitoringFindsTheOperator(t *testing.T) {
+	objects := renderOverlay(t, `
+namespace: sso-blue
+resources: [`+installation+`]
+components: [../../config/prometheus, ../../config/grafana]
+`)
+	monitor := find[struct {
+		Spec struct {
+			Selector  metav1.LabelSelector
+			Endpoints []struct{ Port, Scheme string }
+		}
+	}](t, objects, "ServiceMonitor", "saml-operator")
+	require.Len(t, monitor.Spec.Endpoints, 1)
+	assert.Equal(t, "https", monitor.Spec.Endpoints[0].Scheme)
+	selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+	require.NoError(t, err)
+	var selected []string
+	for _, object := range objects {
+		if object.GetKind() == "Service" && selector.Matches(labels.Set(object.GetLabels())) {
+			selected = append(selected, object.GetName())
+		}
+	}
+	assert.Equal(t, []string{"saml-operator-metrics"}, selected)
+	service := find[corev1.Service](t, objects, "Service", "saml-operator-metrics")
+	assert.Equal(t, service.Spec.Ports[0].Name, monitor.Spec.Endpoints[0].Port)
+
+	binding := find[rbacv1.ClusterRoleBinding](t, objects, "ClusterRoleBinding", "saml-operator-metrics-reader")
+	assert.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: "prometheus-k8s", Namespace: "monitoring"}}, binding.Subjects,
+		"Prometheus stays where it is")
+	find[rbacv1.ClusterRole](t, objects, "ClusterRole", binding.RoleRef.Name)
+	dashboard := find[corev1.ConfigMap](t, objects, "ConfigMap", "saml-operator-dashboard")
+	assert.Equal(t, "1", dashboard.Labels["grafana_dashboard"])
+}
+
 // Several gateways are several namespaces: an overlay moves everything but what
 // belongs to the cluster, and sets what is its own.
 func TestOverlay(t *testing.T) {
@@ -394,7 +430,7 @@ func renderOverlay(t *testing.T, kustomization string) []*unstructured.Unstructu
 	require.NoError(t, err)
 	up, err := filepath.Rel(dir, here)
 	require.NoError(t, err)
-	kustomization = strings.ReplaceAll(kustomization, "[../", "["+up+"/../")
+	kustomization = strings.NewReplacer("[../", "["+up+"/../", ", ../", ", "+up+"/../").Replace(kustomization)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600))
 	return render(t, dir)
 }
