@@ -151,11 +151,17 @@ func NewManager(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Mana
 func cacheOptions(namespace, gateway string) cache.Options {
 	isOurs, err := labels.NewRequirement(tenantconfig.LabelTenant, selection.Exists, nil)
 	utilruntime.Must(err)
+	strip := cache.TransformStripManagedFields()
 	return cache.Options{
 		DefaultNamespaces: map[string]cache.Config{namespace: {}},
-		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultTransform:  strip,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:     {Label: labels.NewSelector().Add(*isOurs)},
+			&corev1.Secret{}: {Label: labels.NewSelector().Add(*isOurs), Transform: func(o any) (any, error) {
+				if secret, ok := o.(*corev1.Secret); ok {
+					slim(secret)
+				}
+				return strip(o)
+			}},
 			&appsv1.Deployment{}: {Field: fields.OneTermEqualSelector("metadata.name", gateway)},
 		},
 	}

@@ -349,6 +349,7 @@ func TestRestartRefetchesNothing(t *testing.T) {
 	f.create(tenant("acme", provider))
 	before := f.untilReady("acme")
 	fetches := provider.Counts().MetadataFetches
+	secret := f.secret("acme-saml-sp").ResourceVersion
 	f.stop()
 	f.run()
 	// A second tenant goes through the same queue behind the first.
@@ -357,6 +358,7 @@ func TestRestartRefetchesNothing(t *testing.T) {
 	f.update(before, func() { metav1.SetMetaDataAnnotation(&before.ObjectMeta, "example.com/unrelated", "x") })
 	require.Equal(t, fetches, provider.Counts().MetadataFetches)
 	require.Equal(t, before.Status, f.untilReady("acme").Status)
+	require.Equal(t, secret, f.secret("acme-saml-sp").ResourceVersion, "nothing differs, so nothing is written")
 }
 
 func TestSpecDecidesWhatIsRendered(t *testing.T) {

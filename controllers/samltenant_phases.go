@@ -111,7 +111,7 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 		s.idp = idp
 		s.loadWithdrawn(secret.Data)
 	case (recorded == nil || recorded.EntityID == idp.EntityID) &&
-		tenantconfig.Files(secret.Data).Hash() == secret.Annotations[tenantconfig.AnnotationConfigHash]:
+		secret.Annotations[annotationContentHash] == secret.Annotations[tenantconfig.AnnotationConfigHash]:
 		s.idp, s.unproven = idp, true
 		s.loadWithdrawn(secret.Data)
 	}

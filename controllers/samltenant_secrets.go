@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/utils/ptr"
@@ -22,7 +23,11 @@ func (r *SAMLTenantReconciler) secret(ctx context.Context, tenant *v1alpha1.SAML
 	if secret, err := r.cachedSecret(ctx, tenant, name); secret != nil || err != nil {
 		return secret, err
 	}
-	return readSecret(ctx, r.Uncached, tenant, name)
+	secret, err := readSecret(ctx, r.Uncached, tenant, name)
+	if secret != nil {
+		slim(secret)
+	}
+	return secret, err
 }
 
 // cachedSecret returns the Secret of that name if it has our label, or nil.
@@ -40,6 +45,31 @@ func readSecret(ctx context.Context, reader client.Reader, tenant *v1alpha1.SAML
 		return nil, fmt.Errorf("get Secret %s: %w", name, err)
 	}
 	return secret, nil
+}
+
+// annotationContentHash has the hash over the files of a configuration, see
+// slim. The API server takes no such name, so nobody else can write it.
+const annotationContentHash = "content hash"
+
+// slim takes from a configuration the files that are compared but not read
+// back, more than half of it, and leaves the hash over all: ten thousands are
+// kept in memory. Secrets go through it on their way from the API server, in
+// the cache more than once.
+func slim(secret *corev1.Secret) {
+	if _, done := secret.Annotations[annotationContentHash]; done {
+		return
+	}
+	files := tenantconfig.Files{}
+	for _, name := range []string{tenantconfig.FileConfig, tenantconfig.FileIDPMetadata, tenantconfig.FileIDPSigning, tenantconfig.FileSPMetadata} {
+		if content, ok := secret.Data[name]; ok {
+			files[name] = content
+		}
+	}
+	if len(files) > 0 {
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotationContentHash, files.Hash())
+		delete(secret.Data, tenantconfig.FileConfig)
+		delete(secret.Data, tenantconfig.FileSPMetadata)
+	}
 }
 
 func desiredSecret(tenant *v1alpha1.SAMLTenant, name string, labels map[string]string, files tenantconfig.Files) *applycorev1.SecretApplyConfiguration {
@@ -91,9 +121,15 @@ func sameSecret(live *corev1.Secret, desired *applycorev1.SecretApplyConfigurati
 			return false
 		}
 	}
-	for name, content := range desired.Data {
-		if !bytes.Equal(live.Data[name], content) {
+	if _, isConfig := desired.Data[tenantconfig.FileConfig]; isConfig {
+		if live.Annotations[annotationContentHash] != tenantconfig.Files(desired.Data).Hash() {
 			return false
+		}
+	} else {
+		for name, content := range desired.Data {
+			if !bytes.Equal(live.Data[name], content) {
+				return false
+			}
 		}
 	}
 	has := func(live, desired map[string]string) bool {
