@@ -17,7 +17,7 @@ import (
 )
 
 // memoryLimit is what config/manager tells the operator's garbage collector.
-const memoryLimit = "GOMEMLIMIT=400MiB"
+const memoryLimit = "GOMEMLIMIT=350MiB"
 
 // operator is the real program as a process of its own.
 type operator struct {
@@ -101,8 +101,8 @@ func (o *operator) stop() error {
 	select {
 	case <-o.done:
 		return nil
-	case <-time.After(30 * time.Second):
-		return errors.Join(errors.New("the operator did not end within 30 s and was killed"), o.command.Process.Kill())
+	case <-time.After(time.Minute):
+		return errors.Join(errors.New("the operator did not end within a minute and was killed"), o.command.Process.Kill())
 	}
 }
 
