@@ -283,9 +283,12 @@ components: [../../config/prometheus, ../../config/grafana]
 `)
 	monitor := find[struct {
 		Spec struct {
-			Selector  metav1.LabelSelector
-			Endpoints []struct{ Port, Scheme string }
-		}
+			Selector  metav1.LabelSelector `json:"selector"`
+			Endpoints []struct {
+				Port   string `json:"port"`
+				Scheme string `json:"scheme"`
+			} `json:"endpoints"`
+		} `json:"spec"`
 	}](t, objects, "ServiceMonitor", "saml-operator")
 	require.Len(t, monitor.Spec.Endpoints, 1)
 	assert.Equal(t, "https", monitor.Spec.Endpoints[0].Scheme)
