@@ -32,7 +32,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	tick     = 50 * time.Millisecond
 )
 

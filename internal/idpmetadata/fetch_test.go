@@ -405,7 +405,8 @@ func TestFetchFailures(t *testing.T) {
 		"no TLS":                 {url: strings.Replace(plain.URL, "http:", "https:", 1), reason: idpmetadata.TLSFailed, message: "serves https"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var options []func(*idpmetadata.FetcherOptions)
+			// Whatever else the machine is doing, only "slow" is too slow.
+			options := []func(*idpmetadata.FetcherOptions){func(o *idpmetadata.FetcherOptions) { o.Timeout = time.Minute }}
 			if tc.options != nil {
 				options = append(options, tc.options)
 			}
