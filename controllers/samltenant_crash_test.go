@@ -108,7 +108,7 @@ func (m mortalFetcher) Fetch(ctx context.Context, request idpmetadata.Request) (
 type crash struct {
 	// gateway: there is one to be rolled.
 	gateway bool
-	// before has what happens in the time of an operator that lives.
+	// before waits for what an operator that lives makes of the tenant.
 	before func(*fixture, *v1alpha1.SAMLTenant)
 	// change is met by the operator that is killed.
 	change func(*fixture, *v1alpha1.SAMLTenant, idp)
@@ -122,10 +122,7 @@ type crash struct {
 	fetches, writes int
 }
 
-func onboard(f *fixture, acme *v1alpha1.SAMLTenant) {
-	f.create(acme)
-	f.untilReady("acme")
-}
+func onboard(f *fixture, _ *v1alpha1.SAMLTenant) { f.untilReady("acme") }
 
 // ready tells whether the tenant is Ready in its current generation, however
 // its access is.
@@ -217,10 +214,9 @@ var crashes = map[string]crash{
 	"a tenant that is deleted, and the gateway": {
 		gateway: true,
 		before: func(f *fixture, acme *v1alpha1.SAMLTenant) {
-			initech := acme.DeepCopy()
-			initech.Name, initech.Spec.CustomerName = "initech", "initech"
+			initech := &v1alpha1.SAMLTenant{ObjectMeta: metav1.ObjectMeta{Name: "initech"}, Spec: acme.Spec}
+			initech.Spec.CustomerName = "initech"
 			f.create(initech)
-			f.create(acme)
 			for _, name := range []string{"acme", "initech"} {
 				require.Eventually(f.t, func() bool {
 					f.report(2, false)
@@ -277,6 +273,7 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 		f.create(deployment())
 	}
 	if c.before != nil {
+		f.createWithKey(acme)
 		f.run()
 		c.before(f, acme)
 		f.stop()
@@ -297,13 +294,13 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 		c.interlude(f, acme)
 	}
 
+	// Another tenant tells that the next operator works on all that there is.
+	globex := tenant("globex", provider)
+	globex.Spec.MetadataURL += "?globex"
+	f.createWithKey(globex)
 	f.connection, f.fetcher = cluster, fetcher
 	f.run()
 	defer f.stop()
-	// Another tenant tells that this operator works on all that there is.
-	globex := tenant("globex", provider)
-	globex.Spec.MetadataURL += "?globex"
-	f.create(globex)
 	require.Eventually(t, func() bool {
 		f.playGateway()
 		return f.ready("globex", nil)

@@ -184,30 +184,39 @@ func TestDeadHostDelaysNoTenantOfAnother(t *testing.T) {
 
 func backlogName(i int) string { return fmt.Sprintf("backlog-%03d", i) }
 
-// createBacklog creates the tenants with a key each, which the operator takes
-// for its own: to make them would take longer than the whole test.
+// createBacklog creates the tenants with a key each.
 func (f *fixture) createBacklog(url func(int) string) {
 	f.t.Helper()
-	key, certificate, err := spkey.Generate("backlog", time.Now())
-	require.NoError(f.t, err)
 	for i := range backlog {
 		name := backlogName(i)
-		o := &v1alpha1.SAMLTenant{
+		f.createWithKey(&v1alpha1.SAMLTenant{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec:       v1alpha1.SAMLTenantSpec{CustomerName: name, MetadataURL: url(i)},
-		}
-		f.create(o)
-		secret := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: f.namespace, Name: tenantconfig.KeySecretName(name),
-				Labels: map[string]string{tenantconfig.LabelKey: tenantconfig.LabelTrue, tenantconfig.LabelTenant: name},
-			},
-			Type: corev1.SecretTypeTLS,
-			Data: map[string][]byte{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate},
-		}
-		require.NoError(f.t, controllerutil.SetControllerReference(o, secret, scheme))
-		f.create(secret)
+		})
 	}
+}
+
+var anyKey = sync.OnceValues(func() (tenantconfig.Files, error) {
+	key, certificate, err := spkey.Generate("any.example.com", time.Now())
+	return tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}, err
+})
+
+// createWithKey creates a tenant with a key that the operator takes for its
+// own, before it runs: to make one takes longer than all the rest.
+func (f *fixture) createWithKey(o *v1alpha1.SAMLTenant) {
+	f.t.Helper()
+	f.create(o)
+	key, err := anyKey()
+	require.NoError(f.t, err)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: f.namespace, Name: tenantconfig.KeySecretName(o.Name),
+			Labels: map[string]string{tenantconfig.LabelKey: tenantconfig.LabelTrue, tenantconfig.LabelTenant: o.Name},
+		},
+		Type: corev1.SecretTypeTLS, Data: key,
+	}
+	require.NoError(f.t, controllerutil.SetControllerReference(o, secret, scheme))
+	f.create(secret)
 }
 
 // queued returns how many tenants wait for a worker before those that are
