@@ -61,7 +61,7 @@ func startCluster(directory string) (*cluster, error) {
 	if c.http, err = rest.HTTPClientFor(config); err != nil {
 		return c, err
 	}
-	c.address = config.Host
+	c.address = strings.TrimSuffix(config.Host, "/")
 	return c, os.WriteFile(c.kubeconfig, c.environment.KubeConfig, 0o600)
 }
 
