@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -27,16 +28,20 @@ type keyPair struct {
 }
 
 func readPair(files map[string][]byte, keyFile, certificateFile string) (*keyPair, error) {
-	p := &keyPair{key: files[keyFile], certificate: files[certificateFile]}
-	var err error
-	p.leaf, err = spkey.Certificate(p.key, p.certificate)
-	return p, err
+	leaf, err := spkey.Certificate(files[keyFile], files[certificateFile])
+	if err != nil {
+		return nil, err
+	}
+	// Of a chain only the first certificate counts.
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})
+	return &keyPair{key: files[keyFile], certificate: certificate, leaf: leaf}, nil
 }
 
 // keys are a tenant's pairs: the one in use, and its successor, which may be nil.
 type keys struct {
 	current, next *keyPair
-	signsFrom     time.Time
+	// published is since when the SP metadata lists both.
+	published time.Time
 	// source is the Secret that the newest pair was copied from, "" when the
 	// operator made it.
 	source string
@@ -67,41 +72,68 @@ func (r *SAMLTenantReconciler) key(ctx context.Context, s *scope) outcome {
 	if secret != nil {
 		if have, err = keysIn(secret); err != nil {
 			return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid,
-				fmt.Sprintf("the Secret %q holds no usable key pair; restore tls.key and tls.crt, or delete the Secret to get a new pair and give the new SP metadata to the identity provider", name), err)
+				fmt.Sprintf("the Secret %q holds no usable key pair: %s; restore it, or delete the Secret to get a new pair and give the new SP metadata to the identity provider", name, err), nil)
 		}
 	}
-	wanted, end := r.referredKey(ctx, s, have)
-	if end.kind != proceed {
-		return end
+	if s.configSecret == nil || len(s.configSecret.Data) == 0 {
+		// No SP metadata is served.
+		have.published = time.Time{}
 	}
-	told, err := s.rotate(&have, wanted, r.BaseDomain.Host(s.tenant.Spec.CustomerName))
+	wanted, err := r.referredKey(ctx, s)
 	if err != nil {
+		return s.unreadable(s.keyRef(), err)
+	}
+	if s.keyProblem != "" && have.current == nil {
+		// Whoever keeps that Secret may be about to write it, and it is watched.
+		return s.fail(wait, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid, s.keyProblem, nil)
+	}
+	if err := s.rotate(&have, wanted, r.BaseDomain.Host(s.tenant.Spec.CustomerName)); err != nil {
 		return s.fail(retry, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid, "no SP key could be made; the operator tries again", err)
 	}
 	if _, end := r.applySecret(ctx, s, secret, desiredKeySecret(s.tenant, name, have)); end.kind != proceed {
 		return end
 	}
-	s.keys = have
-	s.notes = append(s.notes, told...)
+	s.keys, s.keySecret = have, secret
 	s.describeKeys()
 	return outcome{}
 }
 
-// keysIn reads the Secret with a tenant's pairs. A next one without a time to
-// take over, or of no use, is nobody's: it is written over.
+// publish has the overlap begin when the SP metadata with both pairs has been
+// written, not when the next pair was made: what keeps the metadata from being
+// written must not take from the time that the identity provider has.
+func (r *SAMLTenantReconciler) publish(ctx context.Context, s *scope) outcome {
+	if s.keys.next == nil || !s.keys.published.IsZero() {
+		return outcome{}
+	}
+	s.keys.published = s.now.Truncate(time.Second)
+	if _, end := r.applySecret(ctx, s, s.keySecret, desiredKeySecret(s.tenant, s.keySecret.Name, s.keys)); end.kind != proceed {
+		return end
+	}
+	s.keyDue = s.keys.published.Add(s.keyOverlap())
+	s.describeKeys()
+	return outcome{}
+}
+
+// keysIn reads the Secret with a tenant's pairs.
 func keysIn(secret *corev1.Secret) (keys, error) {
 	current, err := readPair(secret.Data, tenantconfig.FileKey, tenantconfig.FileCertificate)
 	if err != nil {
 		return keys{}, err
 	}
 	have := keys{current: current, source: secret.Annotations[tenantconfig.AnnotationKeySource]}
-	at, err := time.Parse(time.RFC3339, secret.Annotations[tenantconfig.AnnotationNextKeySignsFrom])
-	if err != nil {
+	if len(secret.Data[tenantconfig.FileNextKey])+len(secret.Data[tenantconfig.FileNextCertificate]) == 0 {
 		return have, nil
 	}
-	if next, err := readPair(secret.Data, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate); err == nil {
-		have.next, have.signsFrom = next, at
+	next, err := readPair(secret.Data, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate)
+	if err != nil {
+		return keys{}, fmt.Errorf("in %s and %s, %w", tenantconfig.FileNextKey, tenantconfig.FileNextCertificate, err)
 	}
+	if next.leaf.Equal(current.leaf) {
+		return have, nil
+	}
+	have.next = next
+	// A time that cannot be read is none: the overlap begins anew.
+	have.published, _ = time.Parse(time.RFC3339, secret.Annotations[tenantconfig.AnnotationNextKeyPublished])
 	return have, nil
 }
 
@@ -110,7 +142,9 @@ func desiredKeySecret(tenant *v1alpha1.SAMLTenant, name string, k keys) *applyco
 	annotations := map[string]string{}
 	if k.next != nil {
 		files[tenantconfig.FileNextKey], files[tenantconfig.FileNextCertificate] = k.next.key, k.next.certificate
-		annotations[tenantconfig.AnnotationNextKeySignsFrom] = k.signsFrom.UTC().Format(time.RFC3339)
+	}
+	if !k.published.IsZero() {
+		annotations[tenantconfig.AnnotationNextKeyPublished] = k.published.UTC().Format(time.RFC3339)
 	}
 	if k.source != "" {
 		annotations[tenantconfig.AnnotationKeySource] = k.source
@@ -119,42 +153,79 @@ func desiredKeySecret(tenant *v1alpha1.SAMLTenant, name string, k keys) *applyco
 		WithType(corev1.SecretTypeTLS).WithAnnotations(annotations)
 }
 
-// referredKey reads the pair that keySecretRef names; nil without it. While it
-// cannot be used, what was copied from it before serves on.
-func (r *SAMLTenantReconciler) referredKey(ctx context.Context, s *scope, have keys) (*keyPair, outcome) {
-	sp := s.tenant.Spec.ServiceProvider
-	if sp == nil || sp.KeySecretRef == nil {
-		return nil, outcome{}
+// keyRef is the name of the Secret that somebody else keeps the pair in, ""
+// when the operator makes the pairs.
+func (s *scope) keyRef() string {
+	if sp := s.tenant.Spec.ServiceProvider; sp != nil && sp.KeySecretRef != nil {
+		return sp.KeySecretRef.Name
 	}
-	name := sp.KeySecretRef.Name
-	secret, err := readSecret(ctx, r.Uncached, s.tenant, name)
-	if err != nil {
-		return nil, s.unreadable(name, err)
-	}
-	if secret == nil {
-		s.keyProblem = fmt.Sprintf("there is no Secret %q, which keySecretRef names; create it with tls.key and tls.crt, or correct keySecretRef", name)
-	} else {
-		pair, err := readPair(secret.Data, tenantconfig.FileKey, tenantconfig.FileCertificate)
-		if err == nil {
-			return pair, outcome{}
-		}
-		s.keyProblem = fmt.Sprintf("the Secret %q, which keySecretRef names, holds no RSA key of at least 2048 bits in tls.key with its certificate in tls.crt; correct it", name)
-	}
-	if have.current != nil && have.source == name {
-		return nil, outcome{}
-	}
-	// Whoever keeps that Secret may be about to write it, and it is watched.
-	return nil, s.fail(wait, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonKeySecretInvalid, s.keyProblem, nil)
+	return ""
 }
 
-// rotate brings the pairs to what they should be now, and returns what is to be
-// told of it; wanted is the pair to use, nil when the operator makes them.
-func (s *scope) rotate(k *keys, wanted *keyPair, host string) ([]note, error) {
-	source := ""
-	if wanted != nil || s.keyProblem != "" {
-		source = s.tenant.Spec.ServiceProvider.KeySecretRef.Name
+// referredKey reads the pair that keySecretRef names; nil without it, and when
+// it cannot be used, which keyProblem then tells.
+func (r *SAMLTenantReconciler) referredKey(ctx context.Context, s *scope) (*keyPair, error) {
+	name := s.keyRef()
+	if name == "" {
+		return nil, nil
 	}
-	state := spkey.State{SignsFrom: k.signsFrom, Interval: s.keyInterval(), Overlap: s.keyOverlap(), Requested: s.keyRequested() && source == ""}
+	secret, err := readSecret(ctx, r.Uncached, s.tenant, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case secret == nil:
+		s.keyProblem = fmt.Sprintf("there is no Secret %q, which keySecretRef names; create it with tls.key and tls.crt, or correct keySecretRef", name)
+	case secret.Labels[tenantconfig.LabelTenant] != "":
+		s.keyProblem = fmt.Sprintf("the Secret %q, which keySecretRef names, is a tenant's own, and no two may share a key; name another one, or remove keySecretRef", name)
+	case secret.Type != corev1.SecretTypeTLS:
+		s.keyProblem = fmt.Sprintf("the Secret %q, which keySecretRef names, is not of the type %s; create it anew with that type", name, corev1.SecretTypeTLS)
+	default:
+		pair, err := readPair(secret.Data, tenantconfig.FileKey, tenantconfig.FileCertificate)
+		if err == nil {
+			return pair, nil
+		}
+		s.keyProblem = fmt.Sprintf("the Secret %q, which keySecretRef names, cannot be used: %s; correct tls.key and tls.crt in it", name, err)
+	}
+	return nil, nil
+}
+
+// rotate brings the pairs to what they should be now; wanted is the pair to
+// use, nil when the operator makes them or the one to use cannot be had.
+func (s *scope) rotate(k *keys, wanted *keyPair, host string) error {
+	action, due := spkey.Decide(s.keyState(*k, wanted), s.now)
+	s.keyDue = due
+	pair := wanted
+	if pair == nil && (action == spkey.Adopt || action == spkey.Publish) {
+		key, certificate, err := spkey.Generate(host, s.now)
+		if err != nil {
+			return err
+		}
+		pair = &keyPair{key: key, certificate: certificate}
+		if pair.leaf, err = spkey.Certificate(key, certificate); err != nil {
+			return err
+		}
+	}
+	if s.keyProblem == "" {
+		k.source = s.keyRef()
+	}
+	switch action {
+	case spkey.Adopt:
+		k.current, k.next, k.published = pair, nil, time.Time{}
+	case spkey.Publish:
+		k.next, k.published = pair, time.Time{}
+	case spkey.Promote:
+		k.current, k.next, k.published = k.next, nil, time.Time{}
+	case spkey.Keep:
+	}
+	return nil
+}
+
+// keyState is what a rotation is decided on.
+func (s *scope) keyState(k keys, wanted *keyPair) spkey.State {
+	state := spkey.State{
+		Published: k.published, Theirs: s.keyRef() != "", Disowned: s.keyRef() == "" && k.source != "",
+		Requested: s.keyRequested(), Interval: s.keyInterval(), Overlap: s.keyOverlap(),
+	}
 	if k.current != nil {
 		state.Current = k.current.leaf
 	}
@@ -164,42 +235,7 @@ func (s *scope) rotate(k *keys, wanted *keyPair, host string) ([]note, error) {
 	if wanted != nil {
 		state.Wanted = wanted.leaf
 	}
-	if source != "" && wanted == nil {
-		// The owner of the Secret decides on a successor; one that is published
-		// takes over all the same.
-		if k.next == nil {
-			return nil, nil
-		}
-	}
-	k.source = source
-	action, due := spkey.Decide(state, s.now)
-	s.keyDue = due
-	pair := wanted
-	if pair == nil && (action == spkey.Adopt || action == spkey.Publish) {
-		key, certificate, err := spkey.Generate(host, s.now)
-		if err != nil {
-			return nil, err
-		}
-		pair = &keyPair{key: key, certificate: certificate}
-		if pair.leaf, err = spkey.Certificate(key, certificate); err != nil {
-			return nil, err
-		}
-	}
-	switch action {
-	case spkey.Adopt:
-		*k = keys{current: pair, source: source}
-		return nil, nil
-	case spkey.Publish:
-		k.next, k.signsFrom = pair, s.now.Add(state.Overlap).Truncate(time.Second)
-		s.keyDue = k.signsFrom
-		return []note{{corev1.EventTypeNormal, v1alpha1.EventKeyRotated, "Publish",
-			fmt.Sprintf("the SP key gets a successor, which takes over at %s; give its certificate, in the SP metadata, to the identity provider before", k.signsFrom.UTC().Format(time.RFC3339))}}, nil
-	case spkey.Promote:
-		k.current, k.next, k.signsFrom = k.next, nil, time.Time{}
-		return []note{{corev1.EventTypeNormal, v1alpha1.EventKeyRotated, "Promote",
-			"the next SP key has taken over; the one before signs and decrypts no longer"}}, nil
-	}
-	return nil, nil
+	return state
 }
 
 func (s *scope) keyRotation() v1alpha1.KeyRotation {
@@ -239,14 +275,37 @@ func (s *scope) describeKeys() {
 		KeyPairStatus:       pairStatus(k.current.leaf),
 		LastHandledRotateAt: s.annotation(v1alpha1.AnnotationRotateKeyRequestedAt),
 	}
+	state := s.keyState(k, nil)
 	switch {
-	case k.next != nil:
-		status.Next = &v1alpha1.NextKeyStatus{KeyPairStatus: pairStatus(k.next.leaf), SignsFrom: metav1.Time{Time: k.signsFrom}}
-	case k.source == "":
-		state := spkey.State{Current: k.current.leaf, Interval: s.keyInterval(), Overlap: s.keyOverlap()}
+	case k.next == nil && !state.Theirs:
 		status.NextRotationTime = &metav1.Time{Time: state.NextRotation()}
+	case !k.published.IsZero():
+		status.Next = &v1alpha1.NextKeyStatus{KeyPairStatus: pairStatus(k.next.leaf), SignsFrom: metav1.Time{Time: state.SignsFrom()}}
 	}
+	s.tellRotation(s.tenant.Status.Key, status)
 	s.tenant.Status.Key = status
+}
+
+// tellRotation notes the Event of a step from one status to the next.
+func (s *scope) tellRotation(before, after *v1alpha1.KeyStatus) {
+	tell := func(action, text string) {
+		s.notes = append(s.notes, note{corev1.EventTypeNormal, v1alpha1.EventKeyRotated, action, text})
+	}
+	next := ""
+	if before != nil && before.Next != nil {
+		next = before.Next.FingerprintSHA256
+	}
+	switch {
+	case before == nil || before.FingerprintSHA256 == after.FingerprintSHA256:
+	case after.FingerprintSHA256 == next:
+		tell("Promote", "the next SP key has taken over; the one before signs and decrypts no longer")
+	default:
+		tell("Replace", "the SP has another certificate; give it, as it is in the SP metadata, to the identity provider")
+	}
+	if after.Next != nil && after.Next.FingerprintSHA256 != next {
+		tell("Publish", fmt.Sprintf("the next SP key is in the SP metadata and takes over at %s; give its certificate to the identity provider before",
+			after.Next.SignsFrom.UTC().Format(time.RFC3339)))
+	}
 }
 
 func pairStatus(c *x509.Certificate) v1alpha1.KeyPairStatus {

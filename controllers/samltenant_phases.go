@@ -239,8 +239,12 @@ func (r *SAMLTenantReconciler) apply(ctx context.Context, s *scope) outcome {
 		status.ConfigHash = hash
 		status.ConfigResourceVersion = resourceVersion
 	}
-	if s.keyProblem != "" {
+	switch {
+	case s.keyProblem != "" && s.keys.source == s.keyRef():
 		s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonKeySecretInvalid, s.keyProblem+"; the key pair that was copied from it before serves on")
+		return outcome{}
+	case s.keyProblem != "":
+		s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionFalse, v1alpha1.ReasonKeySecretInvalid, s.keyProblem+"; until then the key pair before serves on")
 		return outcome{}
 	}
 	s.set(v1alpha1.ConditionConfigRendered, metav1.ConditionTrue, v1alpha1.ReasonApplied,

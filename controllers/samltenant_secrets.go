@@ -104,7 +104,7 @@ func (r *SAMLTenantReconciler) applySecret(ctx context.Context, s *scope, live *
 // What a Secret of ours has for a time only.
 var (
 	passingFiles       = []string{tenantconfig.FileNextKey, tenantconfig.FileNextCertificate}
-	passingAnnotations = []string{tenantconfig.AnnotationNextKeySignsFrom, tenantconfig.AnnotationKeySource}
+	passingAnnotations = []string{tenantconfig.AnnotationNextKeyPublished, tenantconfig.AnnotationKeySource}
 )
 
 // sameSecret tells whether live has all that is desired, and nothing of ours

@@ -70,10 +70,11 @@ type scope struct {
 	sourceVersion string
 	// fetched is a new document, nil when none was fetched.
 	fetched *idpmetadata.Result
-	// keys are the SP's, keyDue is when they have to be looked at again (zero:
-	// not by themselves), and keyProblem is what is wrong with the Secret that
-	// keySecretRef names.
+	// keys are the SP's, keySecret is the live Secret with them, keyDue is when
+	// they have to be looked at again (zero: not by themselves), and keyProblem
+	// is what is wrong with the Secret that keySecretRef names.
 	keys       keys
+	keySecret  *corev1.Secret
 	keyDue     time.Time
 	keyProblem string
 	files      tenantconfig.Files

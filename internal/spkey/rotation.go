@@ -32,11 +32,16 @@ type State struct {
 	// Current and Next are the certificates of the pair in use and of its
 	// successor; nil when there is none.
 	Current, Next *x509.Certificate
-	// SignsFrom is when Next is to take over.
-	SignsFrom time.Time
-	// Wanted is the certificate of the pair that somebody else owns and that is
-	// to be used; nil when we make the pairs.
+	// Published is since when the SP metadata lists both; zero while it does not
+	// list Next yet.
+	Published time.Time
+	// Theirs: somebody else owns the pair that is to be used. Wanted is its
+	// certificate, nil when it cannot be had.
+	Theirs bool
 	Wanted *x509.Certificate
+	// Disowned: the newest pair is one that was Theirs before and is to be used
+	// no longer.
+	Disowned bool
 	// Requested: a person asks for a new pair.
 	Requested bool
 	// Interval is the age of a pair at which it gets a successor; zero for none.
@@ -55,18 +60,23 @@ func Decide(s State, now time.Time) (Action, time.Time) {
 			return Adopt, time.Time{}
 		}
 		return Keep, time.Time{}
-	case s.Wanted != nil && (s.Next == nil || !s.Wanted.Equal(s.Next)):
+	case s.Wanted != nil && (s.Next == nil || !s.Wanted.Equal(s.Next)), s.Disowned:
 		return Publish, time.Time{}
+	case s.Next != nil && s.Published.IsZero():
+		return Keep, time.Time{}
 	case s.Next != nil:
-		// An overlap that was made shorter counts at once.
-		at := s.SignsFrom
-		if latest := now.Add(s.Overlap); at.After(latest) {
-			at = latest
+		at := s.SignsFrom()
+		switch {
+		case now.Before(at):
+			return Keep, at
+		case s.Requested:
+			// First it has to be on record that this was the answer: otherwise an
+			// operator that is stopped now would make another pair.
+			return Keep, now
 		}
-		if !now.Before(at) {
-			return Promote, time.Time{}
-		}
-		return Keep, at
+		return Promote, time.Time{}
+	case s.Theirs:
+		return Keep, time.Time{}
 	}
 	due := s.NextRotation()
 	if s.Requested || !now.Before(due) {
@@ -74,6 +84,9 @@ func Decide(s State, now time.Time) (Action, time.Time) {
 	}
 	return Keep, due
 }
+
+// SignsFrom is when a successor that is published takes over.
+func (s State) SignsFrom() time.Time { return s.Published.Add(s.Overlap) }
 
 // NextRotation is when the pair in use gets a successor that we make.
 func (s State) NextRotation() time.Time {

@@ -25,7 +25,7 @@ func pair(t *testing.T, at time.Time) *x509.Certificate {
 
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	old, other := pair(t, now.Add(-100*day)), pair(t, now)
+	old, other, third := pair(t, now.Add(-100*day)), pair(t, now), pair(t, now)
 	renewed := *old
 	renewed.Raw = append([]byte{}, other.Raw...) // another certificate of the same key
 	var never time.Time
@@ -35,23 +35,30 @@ func TestDecide(t *testing.T) {
 		again  time.Time
 	}{
 		"nothing yet":                   {spkey.State{}, spkey.Adopt, never},
-		"nothing yet, referred":         {spkey.State{Wanted: other}, spkey.Adopt, never},
+		"nothing yet, referred":         {spkey.State{Theirs: true, Wanted: other}, spkey.Adopt, never},
 		"young enough":                  {spkey.State{Current: old, Overlap: 14 * day}, spkey.Keep, old.NotAfter.Add(-44 * day)},
 		"younger than its interval":     {spkey.State{Current: old, Interval: 365 * day}, spkey.Keep, old.NotBefore.Add(365 * day)},
 		"as old as its interval":        {spkey.State{Current: old, Interval: 90 * day}, spkey.Publish, never},
 		"requested":                     {spkey.State{Current: old, Requested: true}, spkey.Publish, never},
-		"amid the overlap":              {spkey.State{Current: old, Next: other, SignsFrom: now.Add(day), Overlap: 14 * day}, spkey.Keep, now.Add(day)},
-		"amid the overlap, requested":   {spkey.State{Current: old, Next: other, SignsFrom: now.Add(day), Overlap: 14 * day, Requested: true}, spkey.Keep, now.Add(day)},
-		"the overlap is over":           {spkey.State{Current: old, Next: other, SignsFrom: now, Overlap: 14 * day}, spkey.Promote, never},
-		"the overlap was made shorter":  {spkey.State{Current: old, Next: other, SignsFrom: now.Add(10 * day), Overlap: day}, spkey.Keep, now.Add(day)},
-		"the overlap was taken away":    {spkey.State{Current: old, Next: other, SignsFrom: now.Add(10 * day)}, spkey.Promote, never},
-		"referred, the same":            {spkey.State{Current: old, Wanted: old}, spkey.Keep, never},
-		"referred, a new certificate":   {spkey.State{Current: old, Wanted: &renewed}, spkey.Adopt, never},
-		"referred, another key":         {spkey.State{Current: old, Wanted: other}, spkey.Publish, never},
-		"referred, amid the overlap":    {spkey.State{Current: old, Wanted: other, Next: other, SignsFrom: now.Add(day), Overlap: 14 * day}, spkey.Keep, now.Add(day)},
-		"referred, overlap over":        {spkey.State{Current: old, Wanted: other, Next: other, SignsFrom: now, Overlap: 14 * day}, spkey.Promote, never},
-		"referred, taken back":          {spkey.State{Current: old, Wanted: old, Next: other, SignsFrom: now.Add(day), Overlap: 14 * day}, spkey.Adopt, never},
-		"referred, requests are others": {spkey.State{Current: old, Wanted: old, Requested: true, Interval: day}, spkey.Keep, never},
+		"not published yet":             {spkey.State{Current: old, Next: other}, spkey.Keep, never},
+		"amid the overlap":              {spkey.State{Current: old, Next: other, Published: now.Add(-13 * day), Overlap: 14 * day}, spkey.Keep, now.Add(day)},
+		"amid the overlap, requested":   {spkey.State{Current: old, Next: other, Published: now.Add(-13 * day), Overlap: 14 * day, Requested: true}, spkey.Keep, now.Add(day)},
+		"the overlap is over":           {spkey.State{Current: old, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day}, spkey.Promote, never},
+		"overlap over, not on record":   {spkey.State{Current: old, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day, Requested: true}, spkey.Keep, now},
+		"the overlap was made shorter":  {spkey.State{Current: old, Next: other, Published: now.Add(-3 * day), Overlap: 4 * day}, spkey.Keep, now.Add(day)},
+		"the overlap was taken away":    {spkey.State{Current: old, Next: other, Published: now}, spkey.Promote, never},
+		"referred, the same":            {spkey.State{Theirs: true, Current: old, Wanted: old}, spkey.Keep, never},
+		"referred, a new certificate":   {spkey.State{Theirs: true, Current: old, Wanted: &renewed}, spkey.Adopt, never},
+		"referred, another key":         {spkey.State{Theirs: true, Current: old, Wanted: other}, spkey.Publish, never},
+		"referred, amid the overlap":    {spkey.State{Theirs: true, Current: old, Wanted: other, Next: other, Published: now.Add(-13 * day), Overlap: 14 * day}, spkey.Keep, now.Add(day)},
+		"referred, overlap over":        {spkey.State{Theirs: true, Current: old, Wanted: other, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day}, spkey.Promote, never},
+		"referred, taken back":          {spkey.State{Theirs: true, Current: old, Wanted: old, Next: other, Published: now, Overlap: 14 * day}, spkey.Adopt, never},
+		"referred, replaced meanwhile":  {spkey.State{Theirs: true, Current: old, Wanted: third, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day}, spkey.Publish, never},
+		"referred, requests are others": {spkey.State{Theirs: true, Current: old, Wanted: old, Requested: true, Interval: day}, spkey.Keep, never},
+		"referred, gone, old":           {spkey.State{Theirs: true, Current: old, Requested: true, Interval: day}, spkey.Keep, never},
+		"referred, gone, overlap over":  {spkey.State{Theirs: true, Current: old, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day}, spkey.Promote, never},
+		"referred no longer":            {spkey.State{Current: old, Disowned: true}, spkey.Publish, never},
+		"referred no longer, overlap":   {spkey.State{Current: old, Next: other, Published: now.Add(-14 * day), Overlap: 14 * day, Disowned: true}, spkey.Publish, never},
 	} {
 		action, again := spkey.Decide(test.state, now)
 		if action != test.action || !again.Equal(test.again) {

@@ -3,7 +3,6 @@
 package spkey
 
 import (
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -55,19 +54,36 @@ func Generate(host string, now time.Time) (keyPEM, certificatePEM []byte, err er
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
-// Certificate reads the certificate of a key pair, and says what is wrong when
-// the two do not belong together or the key is not RSA of at least 2048 bits.
+// Certificate reads the certificate of a key pair, the first one of a chain. It
+// says what is wrong, without a word of either file, when the two do not belong
+// together or the key is not RSA of at least 2048 bits.
 func Certificate(keyPEM, certificatePEM []byte) (*x509.Certificate, error) {
-	pair, err := tls.X509KeyPair(certificatePEM, keyPEM)
+	certificate, err := x509.ParseCertificate(firstCertificate(certificatePEM))
 	if err != nil {
-		return nil, fmt.Errorf("read SP key pair: %w", err)
+		return nil, errors.New("the certificate of the SP key cannot be read")
 	}
-	key, ok := pair.PrivateKey.(crypto.Signer).Public().(*rsa.PublicKey)
+	key, ok := certificate.PublicKey.(*rsa.PublicKey)
 	if !ok {
 		return nil, errors.New("the SP key is not an RSA key")
 	}
 	if key.N.BitLen() < bits {
 		return nil, fmt.Errorf("the SP key has %d bits, fewer than %d", key.N.BitLen(), bits)
 	}
-	return pair.Leaf, nil
+	if _, err := tls.X509KeyPair(certificatePEM, keyPEM); err != nil {
+		return nil, errors.New("the SP key cannot be read or is not that of the certificate")
+	}
+	return certificate, nil
+}
+
+func firstCertificate(text []byte) []byte {
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			return nil
+		}
+		if block.Type == "CERTIFICATE" {
+			return block.Bytes
+		}
+		text = rest
+	}
 }

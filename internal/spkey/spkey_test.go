@@ -1,6 +1,15 @@
 package spkey_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +32,51 @@ func TestGenerateMakesAPairThatReads(t *testing.T) {
 	}
 }
 
-func TestCertificateRefusesWhatDoesNotBelongTogether(t *testing.T) {
+// cert-manager and openssl write other forms, and chains.
+func TestCertificateReadsWhatOthersWrite(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, want := selfSigned(t, key)
+	_, issuer, err := spkey.Generate("issuer.example.test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs1 := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	for name, certificate := range map[string][]byte{
+		"alone": leaf, "a chain": slices.Concat(leaf, issuer), "after a comment": slices.Concat([]byte("subject=CN = acme\n"), leaf),
+	} {
+		if got, err := spkey.Certificate(pkcs1, certificate); err != nil || !got.Equal(want) {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+}
+
+func selfSigned(t *testing.T, key crypto.Signer) ([]byte, *x509.Certificate) {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), certificate
+}
+
+func pkcs8(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func TestCertificateRefusesWhatIsOfNoUse(t *testing.T) {
 	key1, certificate1, err := spkey.Generate("a.example.test", time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -32,14 +85,30 @@ func TestCertificateRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, test := range map[string]struct{ key, certificate []byte }{
-		"another pair's certificate": {key1, certificate2},
-		"no key":                     {nil, certificate1},
-		"no certificate":             {key1, nil},
-		"not PEM":                    {[]byte("x"), []byte("y")},
+	elliptic, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ellipticCertificate, _ := selfSigned(t, elliptic)
+	shortCertificate, _ := selfSigned(t, short)
+	for name, test := range map[string]struct {
+		key, certificate []byte
+		want             string
+	}{
+		"another pair's certificate": {key1, certificate2, "not that of the certificate"},
+		"no key":                     {nil, certificate1, "SP key cannot be read"},
+		"no certificate":             {key1, nil, "certificate of the SP key cannot be read"},
+		"not PEM":                    {[]byte("x"), []byte("y"), "certificate of the SP key cannot be read"},
+		"swapped":                    {certificate1, key1, "certificate of the SP key cannot be read"},
+		"elliptic":                   {pkcs8(t, elliptic), ellipticCertificate, "not an RSA key"},
+		"1024 bits":                  {pkcs8(t, short), shortCertificate, "has 1024 bits, fewer than 2048"},
 	} {
-		if _, err := spkey.Certificate(test.key, test.certificate); err == nil || !strings.Contains(err.Error(), "SP key") {
-			t.Errorf("%s: got %v, want an error about the SP key pair", name, err)
+		if _, err := spkey.Certificate(test.key, test.certificate); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}
 	}
 }

@@ -32,9 +32,9 @@ const (
 	LabelTenant          = "sso.cequence.cloud/tenant"
 	LabelTrue            = "true"
 	AnnotationConfigHash = "sso.cequence.cloud/config-hash"
-	// AnnotationNextKeySignsFrom is on the Secret with the key: when the next
-	// pair takes over.
-	AnnotationNextKeySignsFrom = "sso.cequence.cloud/next-key-signs-from"
+	// AnnotationNextKeyPublished is on the Secret with the key: since when the SP
+	// metadata lists the next pair.
+	AnnotationNextKeyPublished = "sso.cequence.cloud/next-key-published-at"
 	// AnnotationKeySource is on the Secret with the key: the Secret of whom the
 	// newest pair is a copy, absent when the operator made it.
 	AnnotationKeySource = "sso.cequence.cloud/key-source"
