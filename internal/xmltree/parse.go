@@ -196,12 +196,12 @@ func (p *parser) element(parent *Element, depth int) (*Element, error) {
 // piece adds text to the content of the innermost open element.
 func (p *parser) piece(text string) error {
 	p.pending = append(p.pending, node{text: text})
-	return p.part()
+	return p.part(1)
 }
 
 // part counts what takes room beside the elements.
-func (p *parser) part() error {
-	if p.parts++; p.parts > p.limits.Parts {
+func (p *parser) part(weight int) error {
+	if p.parts += weight; p.parts > p.limits.Parts {
 		return fmt.Errorf("%w: more than %d attributes and pieces of text", ErrLimit, p.limits.Parts)
 	}
 	return nil
@@ -231,7 +231,7 @@ func (p *parser) startTag(e *Element) (empty bool, err error) {
 		if len(p.own)+len(p.scope)-declared == MaxAttributes {
 			return false, fmt.Errorf("%w: more than %d attributes", ErrLimit, MaxAttributes)
 		}
-		if err := p.part(); err != nil {
+		if err := p.part(1); err != nil {
 			return false, err
 		}
 		var a attribute
@@ -258,11 +258,17 @@ func (p *parser) startTag(e *Element) (empty bool, err error) {
 	if e.Space, err = p.resolve(e.prefix); err != nil {
 		return false, err
 	}
+	if err = p.part(len(e.Space) / namespaceBytesOfAPart); err != nil {
+		return false, err
+	}
 	e.attributes = carve(&p.attributes, p.own)
 	for i := range e.attributes {
 		a := &e.attributes[i]
 		if a.prefix != "" {
 			if a.space, err = p.resolve(a.prefix); err != nil {
+				return false, err
+			}
+			if err = p.part(len(a.space) / namespaceBytesOfAPart); err != nil {
 				return false, err
 			}
 		}

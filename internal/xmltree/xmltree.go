@@ -19,9 +19,13 @@ import (
 type Limits struct {
 	Bytes    int
 	Elements int
-	// Parts are attributes, namespace declarations and pieces of text together.
+	// Parts are attributes, namespace declarations and pieces of text together,
+	// and each 64 bytes of the namespace of an element or attribute: the
+	// canonical form may declare that anew for every one of them.
 	Parts int
 }
+
+const namespaceBytesOfAPart = 64
 
 // The limits of any document. They keep the cost of parsing and of
 // canonicalizing in proportion to its size.

@@ -212,6 +212,32 @@ func TestParseTakesTheLimits(t *testing.T) {
 	}
 }
 
+// A short name may have the canonical form declare a long namespace, which is
+// work for the hash: no document gets more than a few times its size.
+func TestCanonicalFormIsBounded(t *testing.T) {
+	const prefixes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+	limits := limits
+	limits.Parts = 40_000
+	for _, length := range []int{63, xmltree.MaxNamespaceBytes} {
+		uri := "urn:" + strings.Repeat("x", length-len("urn:p"))
+		declarations, attributes := "", ""
+		for _, prefix := range prefixes {
+			declarations += fmt.Sprintf(" xmlns:%c='%s%c'", prefix, uri, prefix)
+			attributes += fmt.Sprintf(" %c:b=''", prefix)
+		}
+		largest := 0
+		for n := 20; ; n += 20 {
+			root, err := xmltree.Parse([]byte("<a"+declarations+">"+strings.Repeat("<b"+attributes+"/>", n)+"</a>"), limits)
+			if err != nil {
+				break
+			}
+			largest = len(root.Canonicalize(nil, nil, nil))
+		}
+		assert.Greater(t, largest, 5*limits.Bytes, "%d", length)
+		assert.Less(t, largest, 12*limits.Bytes, "%d", length)
+	}
+}
+
 func TestParseWithinSeesTheNamespacesOfItsContext(t *testing.T) {
 	outer, err := xmltree.Parse([]byte(`<a xmlns="urn:outer" xmlns:p="urn:p"><b xmlns="urn:inner"/></a>`), limits)
 	require.NoError(t, err)

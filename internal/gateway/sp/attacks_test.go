@@ -406,69 +406,6 @@ func TestA10_ExternalEntities(t *testing.T) {
 	}
 }
 
-// floods are the most expensive bodies that we know of and that still fit.
-func floods(t testing.TB) map[string]string {
-	fill := func(format string, step int, limit int) string {
-		var b strings.Builder
-		for n := 0; b.Len() < limit; n += step {
-			fmt.Fprintf(&b, format, n)
-		}
-		return b.String()
-	}
-	i := validIDP(t, attackerKey())
-	signed := i.signAssertion(t, good)
-	within := func(content string) string {
-		return edit(t, signed, `<AttributeValue>staff`, `<AttributeValue>`+content)
-	}
-	const room = sp.MaxResponseBytes - 16<<10
-	uri := "urn:" + strings.Repeat("x", 200)
-	return map[string]string{
-		"depth":               edit(t, good, `<samlp:Status>`, `<samlp:Extensions>`+strings.Repeat("<a>", 30_000)),
-		"width":               within(strings.Repeat("<a/>", room/4)),
-		"width, allowed":      within(strings.Repeat("<a/>", 4000)),
-		"attributes":          within("<a " + fill(" a%d=''", 1, room) + "/>"),
-		"many attributes":     within(strings.Repeat("<a "+fill(" a%d=''", 1, 430)+"/>", 400)),
-		"namespaces":          within("<a " + fill(" xmlns:a%d='urn:x'", 1, room) + "/>"),
-		"namespaces repeated": edit(t, within(strings.Repeat("<e:a/>", 4500)), `<samlp:Response `, `<samlp:Response xmlns:e="`+uri+`" `),
-		"namespaces in scope": edit(t, within(strings.Repeat("<n50:a n1:b='' n2:c='' n3:d='' n4:e=''/>", 4500)), `<samlp:Response `, `<samlp:Response`+fill(" xmlns:n%d='"+uri+"'", 1, 11_500)+` `),
-		"references":          within(strings.Repeat("&amp;", room/5)),
-		"escapes":             within("<a b='" + strings.Repeat(`"`, room) + "'/>"),
-		"IDs":                 within(fill("<a ID='%d'/>", 1, 4000*14)),
-		"comments":            within(strings.Repeat("<!---->", room/7)),
-		"text nodes":          within(strings.Repeat("x<![CDATA[]]>", room/13)),
-		"prefix list":         i.sign(t, edit(t, good, `<AttributeValue>staff`, `<AttributeValue>`+strings.Repeat("<a/>", 4500)), "_assertion", signing{prefixes: strings.Repeat("unknown ", 16)}),
-		"certificates":        edit(t, signed, "<ds:X509Certificate>", strings.Repeat("<ds:X509Certificate>AAAA</ds:X509Certificate>", 4000)+"<ds:X509Certificate>"),
-		"encrypted keys":      edit(t, good, goodAssertion, strings.Replace(encrypted(t, goodAssertion, encryption{key: &attackerKey().PublicKey}), "<xenc:EncryptedKey", strings.Repeat("<xenc:EncryptedKey/>", 3000)+"<xenc:EncryptedKey", 1)),
-		"size":                strings.Repeat(" ", sp.MaxResponseBytes) + good,
-	}
-}
-
-func TestA11_Floods(t *testing.T) {
-	i := validIDP(t, idpKey())
-	want := expectations(i)
-	want.DecryptionKeys = []*rsa.PrivateKey{spKey(), spKey2()}
-	for name, document := range floods(t) {
-		t.Run(name, func(t *testing.T) {
-			got, err := sp.Verify([]byte(document), want)
-			require.Nil(t, got)
-			assert.NotEqual(t, sp.CodeInternal, sp.CodeOf(err), "%v", err)
-		})
-	}
-}
-
-// BenchmarkA11_Floods shows what the refusals cost.
-func BenchmarkA11_Floods(b *testing.B) {
-	want := expectations(validIDP(b, idpKey()))
-	want.DecryptionKeys = []*rsa.PrivateKey{spKey(), spKey2()}
-	for name, document := range floods(b) {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				_, _ = sp.Verify([]byte(document), want)
-			}
-		})
-	}
-}
-
 // Large but honest responses are no flood.
 func TestA11_ManyGroups(t *testing.T) {
 	i := validIDP(t, idpKey())
