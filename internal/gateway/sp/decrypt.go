@@ -125,7 +125,8 @@ func encryptedKeys(encrypted, data *xmltree.Element) []*xmltree.Element {
 }
 
 // contentKey returns the first key of the wanted size that one of our keys
-// opens.
+// opens. How long it takes tells at most which of the two published keys that
+// was, which whoever encrypted has chosen; what fails has tried all of them.
 func contentKey(encryptedKeys []*xmltree.Element, keys []*rsa.PrivateKey, size int) ([]byte, error) {
 	if len(encryptedKeys) > maxEncryptedKeys {
 		return nil, errDecrypt
