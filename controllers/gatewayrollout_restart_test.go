@@ -2,10 +2,14 @@ package controllers_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -172,6 +176,35 @@ func TestChangeThatIsTakenBackStartsNoRollout(t *testing.T) {
 	require.True(t, r.includes(version), "the tenant must not wait for a rollout that never comes")
 	require.NotContains(t, r.deployment().Annotations, pendingSince)
 	r.writesNothing("when all is as before")
+}
+
+// What a rollout takes up is known after a restart as well.
+func TestRolloutsAreCountedByTheTenantsThatTheyTakeUp(t *testing.T) {
+	r := startRollout(t)
+	for i, c := range []struct {
+		changed []string
+		want    float64
+	}{
+		{[]string{"acme-saml-sp", "globex-saml-sp", "initech-saml-sp"}, 3},
+		{[]string{"globex-saml-sp", "globex-saml-sp"}, 1},
+	} {
+		for j, name := range c.changed {
+			r.configure(name, fmt.Sprint(i, j))
+		}
+		r.restart()
+		r.reconcile()
+		r.now = r.now.Add(time.Hour)
+		r.reconcile()
+		r.report(2, false)
+		registry := prometheus.NewPedanticRegistry()
+		require.NoError(t, registry.Register(r.Metrics))
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		k := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "saml_operator_gateway_rollout_tenants" })
+		taken := families[k].GetMetric()[0].GetHistogram()
+		require.EqualValues(t, 1, taken.GetSampleCount())
+		require.InDelta(t, c.want, taken.GetSampleSum(), 0)
+	}
 }
 
 // Thousands of Secrets are not read for each of a thousand edits.
