@@ -510,6 +510,48 @@ func TestSignedRequestAndEncryptedAssertion(t *testing.T) {
 	}
 }
 
+// While the SP key is being replaced an IdP may encrypt for either; afterwards
+// only for the next one.
+func TestEncryptedAssertionsWhileTheKeyIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	key, certificate := newKeyPair(t)
+	nextKey, nextCertificate := newKeyPair(t)
+	attempt := func(certificate []byte) int {
+		p := w.person()
+		requestID, relayState := p.login(acme, "/")
+		return p.post(acme, w.issue(acme, acme, requestID, func(o *testidp.ResponseOptions) {
+			o.EncryptionCertificate = parseCertificate(t, certificate)
+		}), relayState).StatusCode
+	}
+	// publish writes files and, last, other metadata, by which it is seen.
+	publish := func(metadata string, files map[string][]byte) {
+		for name, content := range files {
+			w.writeFile(acme, name, content)
+		}
+		w.writeFile(acme, tenantconfig.FileSPMetadata, []byte(metadata))
+		w.eventually(metadata+" is served", func() bool { return w.person().get(site(acme)+"/saml/metadata").body == metadata })
+	}
+	check := func(metadata string, old, next int) {
+		t.Helper()
+		if got := attempt(certificate); got != old {
+			t.Errorf("%s: for the old key: status %d, want %d", metadata, got, old)
+		}
+		if got := attempt(nextCertificate); got != next {
+			t.Errorf("%s: for the next key: status %d, want %d", metadata, got, next)
+		}
+	}
+
+	publish("<one/>", map[string][]byte{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate})
+	check("one", http.StatusSeeOther, http.StatusForbidden)
+	publish("<both/>", map[string][]byte{tenantconfig.FileNextKey: nextKey, tenantconfig.FileNextCertificate: nextCertificate})
+	check("both", http.StatusSeeOther, http.StatusSeeOther)
+	publish("<next/>", map[string][]byte{
+		tenantconfig.FileKey: nextKey, tenantconfig.FileCertificate: nextCertificate,
+		tenantconfig.FileNextKey: nil, tenantconfig.FileNextCertificate: nil,
+	})
+	check("next", http.StatusForbidden, http.StatusSeeOther)
+}
+
 // What a browser makes of the largest Response that is taken, and of a larger
 // one.
 func TestLargestResponse(t *testing.T) {
