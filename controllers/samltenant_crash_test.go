@@ -182,6 +182,19 @@ var crashes = map[string]crash{
 		},
 		fetches: 1, writes: 2,
 	},
+	"the SP key gets a successor": {
+		before: onboard,
+		change: func(f *fixture, acme *v1alpha1.SAMLTenant, _ idp) { f.askForANewKey(acme, "now") },
+		done: func(f *fixture, _ *v1alpha1.SAMLTenant) bool {
+			return f.ready("acme", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.Next != nil })
+		},
+		after: func(f *fixture, _ *v1alpha1.SAMLTenant, _ idp) {
+			got := f.until("acme", "the successor is published", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.Next != nil })
+			require.Equal(f.t, "now", got.Status.Key.LastHandledRotateAt)
+			require.Equal(f.t, 4, strings.Count(string(f.secret("acme-saml-sp").Data[tenantconfig.FileSPMetadata]), "<ds:X509Certificate>"))
+		},
+		writes: 4,
+	},
 	"access is disabled": {
 		before: onboard,
 		change: func(f *fixture, acme *v1alpha1.SAMLTenant, _ idp) {
@@ -289,7 +302,7 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 	}, patience, tick, "it neither dies nor ends")
 	f.stop()
 	died = l.ended()
-	firstKey := f.spKey()
+	firstKeys := f.spKeys()
 	if c.interlude != nil {
 		c.interlude(f, acme)
 	}
@@ -312,8 +325,8 @@ func (c crash) tell(t *testing.T, l *life, key *testidp.Key) (died bool) {
 	if c.after != nil {
 		c.after(f, acme, provider)
 	}
-	if firstKey != "" {
-		require.Equal(t, firstKey, f.spKey(), "the identity provider may know the first key already")
+	for file, key := range firstKeys {
+		require.Equal(t, key, f.spKeys()[file], "the identity provider may know the first %s already", file)
 	}
 	spent := provider.Counts().MetadataFetches - fetches
 	require.LessOrEqual(t, spent, 2*c.fetches, "each of the two operators fetches as one does that nobody kills")
@@ -366,11 +379,17 @@ func (f *fixture) secrets() []corev1.Secret {
 	return list.Items
 }
 
-// spKey returns the tenant acme's private key, "" when it has none.
-func (f *fixture) spKey() string {
+// spKeys returns the tenant acme's private keys, by the files that they are in.
+func (f *fixture) spKeys() map[string]string {
 	f.t.Helper()
 	secret := &corev1.Secret{}
 	err := f.Get(f.t.Context(), client.ObjectKey{Name: "acme-saml-sp-key"}, secret)
 	require.NoError(f.t, client.IgnoreNotFound(err))
-	return string(secret.Data[tenantconfig.FileKey])
+	keys := map[string]string{}
+	for _, file := range []string{tenantconfig.FileKey, tenantconfig.FileNextKey} {
+		if key := secret.Data[file]; len(key) > 0 {
+			keys[file] = string(key)
+		}
+	}
+	return keys
 }
