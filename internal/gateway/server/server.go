@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/store"
@@ -82,7 +83,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
-	if !ownPath(r.URL.Path) {
+	if !paths.Own(r.URL.Path) {
 		v.application()
 		return
 	}

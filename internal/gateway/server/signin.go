@@ -10,6 +10,7 @@ import (
 
 	"cequence.cloud/saml-operator/internal/gateway/identity"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/store"
@@ -30,7 +31,7 @@ func (x *exchange) login() {
 	now := x.Now()
 	pending := session.Pending{
 		RequestID: sp.NewRequestID(),
-		ReturnTo:  SafeReturnTo(x.r.URL.Query().Get("return_to")),
+		ReturnTo:  paths.ReturnTo(x.r.URL.Query().Get("return_to")),
 		IssuedAt:  now,
 		Handle:    session.NewHandle(),
 	}
@@ -262,7 +263,7 @@ func (x *exchange) outdated(assertion *sp.Assertion, code string, cause error) {
 	target := "/saml/acs"
 	switch _, signedIn := x.valid(); {
 	case signedIn:
-		target = home
+		target = paths.Home
 	case x.r.Header.Get("Sec-Fetch-Site") != "cross-site":
 		x.tell(p)
 		return
@@ -280,7 +281,7 @@ func (x *exchange) again() {
 		x.refuse(nil, http.StatusForbidden, "response_missing", nil)
 		return
 	}
-	x.w.Header().Set("Location", home)
+	x.w.Header().Set("Location", paths.Home)
 	x.w.WriteHeader(http.StatusSeeOther)
 }
 

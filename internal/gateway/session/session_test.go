@@ -221,19 +221,3 @@ func TestLoadOrCreateKey(t *testing.T) {
 		t.Errorf("a damaged key was taken: %d bytes", len(key))
 	}
 }
-
-func FuzzOpen(f *testing.F) {
-	c, err := session.NewCodec(make([]byte, session.KeyBytes))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add("")
-	f.Add(strings.Repeat("A", 100))
-	f.Fuzz(func(t *testing.T, value string) {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header.Set("Cookie", session.CookieName+"="+value)
-		if s, err := c.Open(binding, r); err == nil {
-			t.Errorf("%q is a session: %+v", value, s)
-		}
-	})
-}

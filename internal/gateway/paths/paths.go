@@ -1,4 +1,6 @@
-package server
+// Package paths tells the gateway's own paths from the application's, and
+// where a browser may be sent to after a sign-in.
+package paths
 
 import (
 	"net/url"
@@ -8,31 +10,31 @@ import (
 // maxReturnTo bounds a deep link, in bytes and escaped: it travels in a cookie.
 const maxReturnTo = 2048
 
-// home is where users go who came from nowhere in particular.
-const home = "/"
+// Home is where users go who came from nowhere in particular.
+const Home = "/"
 
-// SafeReturnTo returns where to send the browser after the sign-in: target if
-// it is a path on the same host, else home. The result is ASCII, and no
+// ReturnTo returns where to send the browser after the sign-in: target if
+// it is a path on the same host, else Home. The result is ASCII, and no
 // browser reads another host or one of our own endpoints into it.
-func SafeReturnTo(target string) string {
-	if len(target) > maxReturnTo || !strings.HasPrefix(target, "/") {
-		return home
+func ReturnTo(target string) string {
+	if len(target) > maxReturnTo || !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") {
+		return Home
 	}
 	for i := range len(target) {
 		// Browsers take a backslash for a slash, and skip tabs and newlines.
 		if c := target[i]; c < 0x20 || c == 0x7f || c == '\\' {
-			return home
+			return Home
 		}
 	}
 	u, err := url.Parse(target)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || u.Opaque != "" {
-		return home
+		return Home
 	}
-	if !safePath(u.Path) || ownPath(u.Path) {
-		return home
+	if !safePath(u.Path) || Own(u.Path) {
+		return Home
 	}
 	if target = escapeNonASCII(target); len(target) > maxReturnTo {
-		return home
+		return Home
 	}
 	return target
 }
@@ -56,8 +58,8 @@ func safePath(path string) bool {
 	return true
 }
 
-// ownPath says whether path is the gateway's and not the application's.
-func ownPath(path string) bool {
+// Own says whether path is the gateway's and not the application's.
+func Own(path string) bool {
 	return path == "/saml" || strings.HasPrefix(path, "/saml/")
 }
 
