@@ -1,6 +1,7 @@
 package sp_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -14,6 +15,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"math/big"
 	"strings"
 	"sync"
@@ -253,6 +255,7 @@ type encryption struct {
 	label   string // OAEPparams
 	key     *rsa.PublicKey
 	sibling bool // EncryptedKey beside EncryptedData, with a RetrievalMethod
+	fixed   bool // the same content key and IV each time
 	tamper  func(ciphertext []byte) []byte
 }
 
@@ -275,8 +278,12 @@ func encrypted(t testing.TB, plaintext string, e encryption) string {
 		e.key = &spKey().PublicKey
 	}
 	size := map[bool]int{strings.Contains(e.cipher, "128"): 16, strings.Contains(e.cipher, "192"): 24, strings.Contains(e.cipher, "256"): 32}[true]
+	random := rand.Reader
+	if e.fixed {
+		random = bytes.NewReader(make([]byte, 64))
+	}
 	key := make([]byte, size)
-	_, _ = rand.Read(key)
+	_, _ = io.ReadFull(random, key)
 	block, err := aes.NewCipher(key)
 	require.NoError(t, err)
 
@@ -285,14 +292,14 @@ func encrypted(t testing.TB, plaintext string, e encryption) string {
 		gcm, err := cipher.NewGCM(block)
 		require.NoError(t, err)
 		nonce := make([]byte, gcm.NonceSize())
-		_, _ = rand.Read(nonce)
+		_, _ = io.ReadFull(random, nonce)
 		ciphertext = gcm.Seal(nonce, nonce, []byte(plaintext), nil)
 	} else {
 		padding := aes.BlockSize - len(plaintext)%aes.BlockSize
 		padded := append([]byte(plaintext), make([]byte, padding)...)
 		padded[len(padded)-1] = byte(padding) // the others are arbitrary
 		ciphertext = make([]byte, aes.BlockSize+len(padded))
-		_, _ = rand.Read(ciphertext[:aes.BlockSize])
+		_, _ = io.ReadFull(random, ciphertext[:aes.BlockSize])
 		cipher.NewCBCEncrypter(block, ciphertext[:aes.BlockSize]).CryptBlocks(ciphertext[aes.BlockSize:], padded)
 	}
 	if e.tamper != nil {

@@ -1,34 +1,26 @@
 package sp_test
 
 import (
+	"bytes"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/pem"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"cequence.cloud/saml-operator/internal/gateway/sp"
+	"cequence.cloud/saml-operator/internal/xmldsig"
+	"cequence.cloud/saml-operator/internal/xmltree"
 )
 
 // What xmlsec1 has signed and encrypted, we verify and decrypt.
 func TestVerifyAgreesWithXMLSec(t *testing.T) {
-	want := expectations()
-	for _, path := range []string{"testdata/xmlsec/rsa.crt", "testdata/xmlsec/ec.crt"} {
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		block, _ := pem.Decode(text)
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		require.NoError(t, err)
-		want.SigningCertificates = append(want.SigningCertificates, certificate)
-		// The certificates are as old as the day on which they were made.
-		want.Now = now
-		certificate.NotBefore = now.Add(-time.Hour)
-	}
+	want := xmlsecExpectations(t)
 	want.DecryptionKeys = []*rsa.PrivateKey{privateKey(t, "testdata/sp-test.key")}
 	for _, name := range []string{"assertion", "response", "both-ec-rsa", "prefixlist-sha512", "encrypted-cbc", "encrypted-gcm"} {
 		t.Run(name, func(t *testing.T) {
@@ -48,4 +40,120 @@ func TestVerifyAgreesWithXMLSec(t *testing.T) {
 			}
 		})
 	}
+}
+
+// xmlsec is an implementation of XML signatures that has no code in common
+// with ours, parser included.
+type xmlsec struct {
+	program   string
+	directory string
+}
+
+func newXMLSec(t testing.TB) xmlsec {
+	t.Helper()
+	program, err := exec.LookPath("xmlsec1")
+	require.NoError(t, err, "xmlsec1 is missing: `hack/install-test-packages.sh` installs it")
+	return xmlsec{program, t.TempDir()}
+}
+
+// accepts holds xmlsec1 to an accepted Response: each signature in it must be
+// good for xmlsec1 by a trusted key too, over the very same bytes.
+func (x xmlsec) accepts(t *testing.T, document []byte, want sp.Expectations) {
+	t.Helper()
+	root, err := xmltree.Parse(document, treeLimits)
+	require.NoError(t, err)
+	const response, assertion = "/*[local-name()='Response']", "/*[local-name()='Assertion']"
+	signatures := 0
+	for e := range root.All() {
+		if e != root && e.Parent != root {
+			continue
+		}
+		signature, err := xmldsig.Of(e)
+		require.NoError(t, err)
+		if signature == nil {
+			continue
+		}
+		signatures++
+		content, err := signature.Content()
+		require.NoError(t, err)
+		path := response
+		if e != root {
+			path += assertion
+		}
+		x.verifies(t, document, path, content, want)
+	}
+	assert.NotZero(t, signatures)
+}
+
+func (x xmlsec) verifies(t *testing.T, document []byte, path string, content []byte, want sp.Expectations) {
+	t.Helper()
+	file := filepath.Join(x.directory, "response.xml")
+	require.NoError(t, os.WriteFile(file, document, 0o600))
+	key := filepath.Join(x.directory, "key.pem")
+	var outputs []string
+	for _, certificate := range want.SigningCertificates {
+		require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}), 0o600))
+		// Without key data of the document's own, only the given key counts.
+		output, err := exec.CommandContext(t.Context(), x.program, "--verify", "--store-references", "--print-debug",
+			"--pubkey-cert-pem", key, "--enabled-key-data", "rsa",
+			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion",
+			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:Response",
+			"--node-xpath", path+"/*[local-name()='Signature']", file).CombinedOutput()
+		if err != nil {
+			outputs = append(outputs, string(output))
+			continue
+		}
+		_, hashed, _ := bytes.Cut(output, []byte("== PreDigest data - start buffer:\n"))
+		hashed, _, found := bytes.Cut(hashed, []byte("\n== PreDigest data - end buffer"))
+		assert.True(t, found, "%s", output)
+		assert.Equal(t, string(hashed), string(content), "%s", document)
+		return
+	}
+	assert.Fail(t, "we accept what xmlsec1 refuses", "%s\n%s", outputs, document)
+}
+
+// What we accept of all that may become of a signed Response, xmlsec1 accepts.
+func TestXMLSecAgreesWithVerify(t *testing.T) {
+	const enough = 40 // each takes a process or two
+	x, all := newXMLSec(t), plainGenuines(t)
+	for _, from := range all {
+		x.accepts(t, []byte(from.document), from.want)
+	}
+	accepted := 0
+	for seed := 0; accepted < enough; seed++ {
+		require.Less(t, seed, 100*enough, "too few edits leave a Response good")
+		from := all[seed%len(all)]
+		document := []byte(mutate(from.document, script(seed, 1+seed%7)))
+		if _, err := sp.Verify(document, from.want); err == nil && string(document) != from.document {
+			accepted++
+			x.accepts(t, document, from.want)
+		}
+	}
+}
+
+// plainGenuines are those that are not encrypted: xmlsec1 would have to
+// decrypt with a key of its own.
+func plainGenuines(t testing.TB) []genuine {
+	var plain []genuine
+	for _, from := range genuines(t) {
+		if !strings.Contains(from.document, "EncryptedAssertion") {
+			plain = append(plain, from)
+		}
+	}
+	return plain
+}
+
+// FuzzXMLSecAgrees looks for what we accept and xmlsec1 does not.
+func FuzzXMLSecAgrees(f *testing.F) {
+	x, all := newXMLSec(f), plainGenuines(f)
+	for n := range all {
+		f.Add(uint8(n), script(n, 3))
+	}
+	f.Fuzz(func(t *testing.T, n uint8, script []byte) {
+		from := all[int(n)%len(all)]
+		document := []byte(mutate(from.document, script))
+		if _, err := sp.Verify(document, from.want); err == nil {
+			x.accepts(t, document, from.want)
+		}
+	})
 }
