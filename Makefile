@@ -81,6 +81,14 @@ bench-operator: kubernetes build ## Measure the operator with TENANTS=10000 tena
 	@$(GO_BUILD) -o bin/bench-operator ./test/bench/operator
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/bench-operator -tenants "$(TENANTS)"
 
+# How long each target is fuzzed.
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME=30s; findings are left in testdata/fuzz
+	@hack/install-test-packages.sh
+	@hack/fuzz.sh "$(FUZZTIME)"
+
 # How long programs are killed.
 DURATION ?= 10m
 
