@@ -81,6 +81,10 @@ bench-operator: kubernetes build ## Measure the operator with TENANTS=10000 tena
 	@$(GO_BUILD) -o bin/bench-operator ./test/bench/operator
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/bench-operator -tenants "$(TENANTS)"
 
+.PHONY: bench-saml
+bench-saml: ## Measure verifying a typical response; results in out/bench-saml.json
+	@hack/bench-saml.sh
+
 # How long each target is fuzzed.
 FUZZTIME ?= 30s
 

@@ -26,7 +26,7 @@ func typical(b *testing.B, i idp) []byte {
 		fmt.Fprintf(&claims, `<Attribute Name="http://schemas.microsoft.com/identity/claims/%s"><AttributeValue>2f82f566-5953-43f4-9251-79c6009bdf24</AttributeValue></Attribute>`, name)
 	}
 	claims.WriteString(`<Attribute Name="http://schemas.microsoft.com/ws/2008/06/identity/claims/groups">`)
-	for n := range 12 {
+	for n := range 20 {
 		fmt.Fprintf(&claims, `<AttributeValue>aaaaaaaa-0000-0000-0000-%012d</AttributeValue>`, n)
 	}
 	claims.WriteString(`</Attribute>`)
