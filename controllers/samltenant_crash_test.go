@@ -345,7 +345,8 @@ func (f *fixture) holdsTogether(name string) {
 		f.playGateway()
 		return f.ready(name, func(t *v1alpha1.SAMLTenant) bool {
 			got = t
-			return t.Spec.Access == t.Status.Access && t.Status.LastHandledReconcileAt == t.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
+			return t.Spec.Access == t.Status.Access && t.Status.LastHandledReconcileAt == t.Annotations[v1alpha1.AnnotationReconcileRequestedAt] &&
+				t.Status.Key.LastHandledRotateAt == t.Annotations[v1alpha1.AnnotationRotateKeyRequestedAt]
 		})
 	}, patience, tick, "%s is not Ready", name)
 	f.until(name, "it is Ready", func(*v1alpha1.SAMLTenant) bool { return true })
