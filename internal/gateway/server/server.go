@@ -70,6 +70,12 @@ func New(o Options) *Server {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.recover(w, r)
+	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+		// A length that came along is gone by now. A proxy in front that went by
+		// it takes for the body what would be read here as somebody's next
+		// request [RFC 9112 6.1, 11.2].
+		w.Header().Set("Connection", "close")
+	}
 
 	t := s.Tenants.ByHost(canonicalHost(r.Host))
 	if t == nil {
