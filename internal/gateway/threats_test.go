@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/session"
 )
@@ -101,8 +102,12 @@ func TestT10_RequestSmuggling(t *testing.T) {
 			if _, err := io.WriteString(conn, strings.Join(request, "\r\n")+"\r\n\r\n0\r\n\r\n"+smuggled); err != nil {
 				t.Fatal(err)
 			}
-			// The server closes the connection, or this would wait for ever.
-			answers, _ := io.ReadAll(conn)
+			// The server closes the connection, or this would wait for more.
+			_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+			answers, err := io.ReadAll(conn)
+			if err != nil {
+				t.Errorf("the connection is still open: %v", err)
+			}
 			if !strings.HasPrefix(string(answers), "HTTP/1.1 "+test.status) {
 				t.Errorf("answered %.100q, want status %s", answers, test.status)
 			}
