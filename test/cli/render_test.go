@@ -227,6 +227,46 @@ func TestRenderKeepsItsHandsOffADamagedKey(t *testing.T) {
 	run(t, input, args...).expect(t, 0)
 }
 
+// The next pair is put beside the one in use by hand, and moved over it later.
+func TestRenderPublishesTheNextKey(t *testing.T) {
+	document, _ := metadata(t)
+	out, other := t.TempDir(), t.TempDir()
+	input := manifest("acme", "acme", "https://idp.example.test/metadata", "")
+	render := func(to string) result {
+		return run(t, input, "render", "-f", "-", "--metadata", document, "--out", to)
+	}
+	published := func(want int) {
+		t.Helper()
+		content, err := os.ReadFile(filepath.Join(out, "acme", "sp-metadata.xml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(content), "<ds:X509Certificate>"); got != want {
+			t.Errorf("%d certificates are published, want %d", got, want)
+		}
+	}
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(directory, name string) string { return filepath.Join(directory, "acme", name) }
+
+	render(out).expect(t, 0)
+	render(other).expect(t, 0)
+	published(2)
+	move(in(other, "tls.key"), in(out, "next.key"))
+	render(out).expect(t, 1, "SAMLTenant/acme: KeySecretInvalid", "correct next.key and next.crt")
+	move(in(other, "tls.crt"), in(out, "next.crt"))
+	render(out).expect(t, 0)
+	published(4)
+	move(in(out, "next.key"), in(out, "tls.key"))
+	move(in(out, "next.crt"), in(out, "tls.crt"))
+	render(out).expect(t, 0)
+	published(2)
+}
+
 func TestOperatorTellsAnUnknownFlagOnce(t *testing.T) {
 	r := run(t, "", "render", "--output", "x")
 	r.expect(t, 2)
