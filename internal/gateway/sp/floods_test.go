@@ -76,6 +76,7 @@ func floods(t testing.TB) map[string]string {
 		"many attributes":         within(strings.Repeat("<a "+fill(430, " a%d=''")+"/>", 400)),
 		"namespaces":              within("<a " + fill(room, " xmlns:a%d='urn:x'") + "/>"),
 		"namespaces repeated":     attacker.signAssertion(t, long(good)),
+		"middling ones repeated":  attacker.signAssertion(t, declaring(127, 340, good)),
 		"short ones repeated":     attacker.signAssertion(t, short(good)),
 		"namespaces of ancestors": within(chain + strings.Repeat("<n0:a n1:b='' n2:c='' n3:d=''/>", 4500) + end),
 		"default namespaces":      within(strings.Repeat("<a xmlns='urn:x'/>", 4000)),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func mutate(document string, script []byte) string {
 			replace(pick(leaf, n), func(s string) string {
 				runes := []rune(s)
 				at := 1 + m%(len(runes)-2)
-				return string(runes[:at]) + "&#" + decimal(runes[at]) + ";" + string(runes[at+1:])
+				return string(runes[:at]) + "&#" + strconv.Itoa(int(runes[at])) + ";" + string(runes[at+1:])
 			})
 		case 4: // a CDATA section instead of text
 			replace(pick(leaf, n), func(s string) string { return "><![CDATA[" + s[1:len(s)-1] + "]]><" })
@@ -153,7 +154,8 @@ func mutate(document string, script []byte) string {
 				if body, ok := strings.CutSuffix(s, "/>"); ok {
 					return body + "></" + body[1:strings.IndexAny(body+" ", " \n")] + ">"
 				}
-				return s[:strings.Index(s, ">")] + "/>"
+				body, _, _ := strings.Cut(s, ">")
+				return body + "/>"
 			})
 		case 8: // an element goes
 			replace(pick(element, n), func(string) string { return "" })
@@ -172,14 +174,6 @@ func mutate(document string, script []byte) string {
 		}
 	}
 	return document
-}
-
-func decimal(r rune) string {
-	text := ""
-	for n := int(r); n > 0; n /= 10 {
-		text = string(rune('0'+n%10)) + text
-	}
-	return text
 }
 
 // FuzzMutations changes what an IdP has signed: what is accepted nevertheless
