@@ -90,12 +90,11 @@ func decryptAssertion(encrypted *xmltree.Element, keys []*rsa.PrivateKey) (*xmlt
 	if err != nil {
 		return nil, errDecrypt
 	}
-	plaintext, err := algorithm.open(block, ciphertext)
-	if err != nil {
-		return nil, err
-	}
+	// What did not open is read all the same: the time must not tell damaged
+	// padding from damaged XML either.
+	plaintext, failure := algorithm.open(block, ciphertext)
 	assertion, err := xmltree.ParseWithin(encrypted, plaintext, messageLimits)
-	if err != nil || !assertion.Is(nsAssertion, "Assertion") {
+	if failure != nil || err != nil || !assertion.Is(nsAssertion, "Assertion") {
 		return nil, errDecrypt
 	}
 	return assertion, nil
@@ -196,7 +195,8 @@ func cipherValue(e *xmltree.Element) ([]byte, error) {
 }
 
 // openCBC decrypts IV and ciphertext, and removes the padding, of which only
-// the last byte is defined [XMLEnc 5.2.1].
+// the last byte is defined [XMLEnc 5.2.1]. It returns the text with damaged
+// padding too, beside the error.
 func openCBC(block cipher.Block, data []byte) ([]byte, error) {
 	size := block.BlockSize()
 	if len(data) < 2*size || len(data)%size != 0 {
@@ -206,7 +206,7 @@ func openCBC(block cipher.Block, data []byte) ([]byte, error) {
 	cipher.NewCBCDecrypter(block, data[:size]).CryptBlocks(plaintext, data[size:])
 	padding := int(plaintext[len(plaintext)-1])
 	if padding < 1 || padding > size {
-		return nil, errDecrypt
+		return plaintext, errDecrypt
 	}
 	return plaintext[:len(plaintext)-padding], nil
 }

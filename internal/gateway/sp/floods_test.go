@@ -61,11 +61,9 @@ func floods(t testing.TB) map[string]string {
 	}
 	unknown := signing{prefixes: strings.Repeat("unknown ", 16)}
 	another := encryption{key: &attackerKey().PublicKey, label: strings.Repeat("x", room/8), digest: "http://www.w3.org/2001/04/xmlenc#sha512"}
-	keys := strings.Repeat("KEY", 4)
-	if whole := encrypted(t, goodAssertion, another); true {
-		start, stop := strings.Index(whole, "<xenc:EncryptedKey"), strings.Index(whole, "</xenc:EncryptedKey>")+len("</xenc:EncryptedKey>")
-		keys = whole[:start] + strings.Repeat(edit(t, whole[start:stop], ` Id="_ek"`, ""), 4) + whole[stop:]
-	}
+	keys := encrypted(t, goodAssertion, another)
+	start, stop := strings.Index(keys, "<xenc:EncryptedKey"), strings.Index(keys, "</xenc:EncryptedKey>")+len("</xenc:EncryptedKey>")
+	keys = keys[:start] + strings.Repeat(edit(t, keys[start:stop], ` Id="_ek"`, ""), 4) + keys[stop:]
 
 	return map[string]string{
 		"depth":                   edit(t, good, `<samlp:Status>`, `<samlp:Extensions>`+strings.Repeat("<a>", 30_000)),
