@@ -99,7 +99,7 @@ func (o *operator) stop() error {
 		return fmt.Errorf("stop the operator: %w", err)
 	}
 	select {
-	case _ = <-o.done:
+	case <-o.done:
 		return nil
 	case <-time.After(time.Minute):
 		return errors.Join(errors.New("the operator did not end within a minute and was killed"), o.command.Process.Kill())
