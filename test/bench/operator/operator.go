@@ -99,7 +99,10 @@ func (o *operator) stop() error {
 		return fmt.Errorf("stop the operator: %w", err)
 	}
 	select {
-	case <-o.done:
+	case err := <-o.done:
+		if err != nil {
+			return fmt.Errorf("the operator was asked to stop: %w", err)
+		}
 		return nil
 	case <-time.After(time.Minute):
 		return errors.Join(errors.New("the operator did not end within a minute and was killed"), o.command.Process.Kill())
