@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -158,8 +159,8 @@ func (r *SAMLTenantReconciler) result(ctx context.Context, s *scope, end outcome
 	if s.postponedFor == 0 {
 		result.RequeueAfter = max(time.Second, s.nextTurn().Sub(s.now))
 	}
-	// One that waits for a demanded fetch keeps the priority that it came with.
-	if !s.demanded && (s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless) {
+	// One whose fetch is put off keeps the priority that it came with.
+	if s.postponedFor == 0 && (s.idp != nil || s.tenant.Status.ConsecutiveFailures > hopeless) {
 		result.Priority = ptr.To(handler.LowPriority)
 	}
 	return result, nil
@@ -202,7 +203,10 @@ func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Ma
 			builder.WithPredicates(predicate.Funcs{
 				UpdateFunc: func(event.UpdateEvent) bool { return false },
 			})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, maxRetry),
+		})
 	for _, kind := range []string{kindConfigMap, kindSecret} {
 		b = b.WatchesRawSource(source.Kind(r.Sources, sourceObject(kind), handler.TypedEnqueueRequestsFromMapFunc(r.referring(kind))))
 	}

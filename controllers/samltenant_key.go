@@ -260,12 +260,12 @@ func (s *scope) keyOverlap() time.Duration {
 }
 
 // keyRequested tells whether somebody asked for a new pair by the annotation.
+// To remove it, as GitOps tools do, asks for nothing. Without a status, as after
+// a restore from a backup, nobody knows what was handled: what stands there is
+// taken for old.
 func (s *scope) keyRequested() bool {
-	handled := ""
-	if s.tenant.Status.Key != nil {
-		handled = s.tenant.Status.Key.LastHandledRotateAt
-	}
-	return s.annotation(v1alpha1.AnnotationRotateKeyRequestedAt) != handled
+	status, asked := s.tenant.Status.Key, s.annotation(v1alpha1.AnnotationRotateKeyRequestedAt)
+	return status != nil && asked != "" && asked != status.LastHandledRotateAt
 }
 
 // describeKeys puts the pairs into the status.

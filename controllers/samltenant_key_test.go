@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
@@ -74,6 +76,33 @@ func TestSPKeyIsReplacedWithAnOverlap(t *testing.T) {
 	require.NotContains(t, last.Annotations, "sso.cequence.cloud/next-key-published-at")
 	require.NotNil(t, got.Status.Key.NextRotationTime)
 	f.untilReady("acme")
+
+	// To take the request back, as GitOps tools do, asks for nothing.
+	f.update(acme, func() { delete(acme.Annotations, v1alpha1.AnnotationRotateKeyRequestedAt) })
+	f.until("acme", "the request is forgotten", func(t *v1alpha1.SAMLTenant) bool { return t.Status.Key.LastHandledRotateAt == "" })
+	require.Equal(t, last.Data, f.secret("acme-saml-sp-key").Data)
+}
+
+// What comes back from a backup has annotations and no status.
+func TestARequestWithoutAStatusMakesNoFurtherKey(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	f.create(acme)
+	f.untilReady("acme")
+	f.askForANewKey(acme, "1")
+	f.overlap(acme, 0)
+	f.until("acme", "the successor took over", func(t *v1alpha1.SAMLTenant) bool {
+		return t.Status.Key.LastHandledRotateAt == "1" && t.Status.Key.Next == nil
+	})
+	pair := f.secret("acme-saml-sp-key").Data
+	f.stop()
+	lost := acme.DeepCopy()
+	lost.Status = v1alpha1.SAMLTenantStatus{}
+	require.NoError(t, f.Status().Patch(t.Context(), lost, client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/status"}]`))))
+	f.run()
+	got := f.untilReady("acme")
+	require.Equal(t, "1", got.Status.Key.LastHandledRotateAt)
+	require.Equal(t, pair, f.secret("acme-saml-sp-key").Data)
 }
 
 // pairIn is a Secret as cert-manager writes it.

@@ -114,6 +114,18 @@ func TestMetadataFromAConfigMapOrSecret(t *testing.T) {
 		})
 		f.untilCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSourceNotFound)
 	}
+	// What the operator writes for a tenant is no source, whatever it holds.
+	f.create(tenant("other", provider))
+	f.untilReady("other")
+	fetches := provider.Counts().MetadataFetches
+	f.create(&v1alpha1.SAMLTenant{
+		ObjectMeta: metav1.ObjectMeta{Name: "borrower"},
+		Spec: v1alpha1.SAMLTenantSpec{CustomerName: "borrower", MetadataFrom: &v1alpha1.MetadataSource{
+			SecretKeyRef: &v1alpha1.KeyReference{Name: "other-saml-sp", Key: "idp-metadata.xml"},
+		}},
+	})
+	f.untilMessage("borrower", "what the operator wrote for a tenant")
+
 	// The wrong key first, then the right one.
 	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "google"}, Data: map[string]string{"idp.xml": "x"}}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "google"}, StringData: map[string]string{"idp.xml": "x"}}
@@ -144,7 +156,7 @@ func TestMetadataFromAConfigMapOrSecret(t *testing.T) {
 		got := f.untilReady(name)
 		require.Len(t, got.Status.Certificates, 2)
 	}
-	require.Zero(t, provider.Counts().MetadataFetches)
+	require.Equal(t, fetches, provider.Counts().MetadataFetches)
 }
 
 // Whatever else is wrong, nobody gets in who is to be kept out.

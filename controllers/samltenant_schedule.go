@@ -14,7 +14,8 @@ const (
 	minRefresh = 5 * time.Minute
 	// Backoff with a last-known-good, doubling up to the interval.
 	firstBackgroundRetry = time.Minute
-	// Backoff while the customer cannot sign in.
+	// Backoff while the customer cannot sign in, and of failures to reach the
+	// API server.
 	firstRetry, maxRetry = time.Second, 5 * time.Minute
 	// stalledRecheck looks again at what no watch reports, such as a foreign
 	// Secret that went away.

@@ -144,6 +144,7 @@ func (r *SAMLTenantReconciler) readSource(ctx context.Context, s *scope) (*idpme
 	var (
 		content []byte
 		found   bool
+		owned   bool
 		err     error
 		version string
 	)
@@ -161,6 +162,7 @@ func (r *SAMLTenantReconciler) readSource(ctx context.Context, s *scope) (*idpme
 		o := &corev1.Secret{}
 		err = r.Uncached.Get(ctx, key, o)
 		content, found = o.Data[ref.Key]
+		owned = o.Labels[tenantconfig.LabelTenant] != ""
 		version = o.ResourceVersion
 	}
 	problem := ""
@@ -169,6 +171,8 @@ func (r *SAMLTenantReconciler) readSource(ctx context.Context, s *scope) (*idpme
 		problem = fmt.Sprintf("there is no %s %q in this namespace; create it with the metadata under the key %q, or correct metadataFrom", kind, ref.Name, ref.Key)
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", kind, ref.Name, err)
+	case owned:
+		problem = fmt.Sprintf("the %s %q, which metadataFrom names, is what the operator wrote for a tenant and no source of metadata; name another one", kind, ref.Name)
 	case !found:
 		problem = fmt.Sprintf("the %s %q has no key %q; put the metadata there, or correct metadataFrom", kind, ref.Name, ref.Key)
 	}

@@ -91,7 +91,9 @@ type SAMLTenantSpec struct {
 	Access Access `json:"access,omitempty"`
 
 	// Suspend stops the operator's work on the tenant. Sign-ins go on with what
-	// was configured last.
+	// was configured last, and a grace or an overlap of keys that would end goes
+	// on as well. An edit of access takes effect only when the work goes on: to
+	// keep people out, set access and leave suspend unset.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 

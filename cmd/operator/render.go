@@ -191,7 +191,7 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)
 	}
-	certificates, err := keysIn(directory, base.Host(tenant.Spec.CustomerName), now)
+	certificates, err := keysIn(directory, tenant, base, now)
 	if err != nil {
 		return "", err
 	}
@@ -238,8 +238,8 @@ func withReason(err error) error {
 
 // keysIn keeps the key pair that is in directory, or makes one: a second run
 // must change nothing. The next pair is there when somebody put it there.
-func keysIn(directory, host string, now time.Time) ([]*x509.Certificate, error) {
-	current, err := keyIn(directory, host, now)
+func keysIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) ([]*x509.Certificate, error) {
+	current, err := keyIn(directory, tenant, base, now)
 	if err != nil {
 		return nil, err
 	}
@@ -259,13 +259,16 @@ func keysIn(directory, host string, now time.Time) ([]*x509.Certificate, error) 
 	return []*x509.Certificate{current, next}, nil
 }
 
-func keyIn(directory, host string, now time.Time) (*x509.Certificate, error) {
+func keyIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) (*x509.Certificate, error) {
 	keyFile, certificateFile := filepath.Join(directory, tenantconfig.FileKey), filepath.Join(directory, tenantconfig.FileCertificate)
 	key, keyErr := os.ReadFile(keyFile)                         //nolint:gosec // below the directory that the user names
 	certificate, certificateErr := os.ReadFile(certificateFile) //nolint:gosec // likewise
 	if errors.Is(keyErr, os.ErrNotExist) && errors.Is(certificateErr, os.ErrNotExist) {
+		if sp := tenant.Spec.ServiceProvider; sp != nil && sp.KeySecretRef != nil {
+			return nil, fmt.Errorf("%s: keySecretRef names a Secret of a cluster; put its %s and %s into %s", v1alpha1.ReasonKeySecretInvalid, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
+		}
 		var err error
-		if key, certificate, err = spkey.Generate(host, now); err != nil {
+		if key, certificate, err = spkey.Generate(base.Host(tenant.Spec.CustomerName), now); err != nil {
 			return nil, err
 		}
 		if err := writeFiles(directory, tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}); err != nil {

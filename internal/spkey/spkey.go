@@ -19,6 +19,8 @@ const (
 	// bits: Entra ID takes RSA only, and every IdP takes 2048. Generating one
 	// costs about 55 ms of a core.
 	bits = 2048
+	// maxBits bounds what a signature or a decryption costs the gateway.
+	maxBits = 8192
 	// lifetime of the certificate. IdPs take it as the wrapping of a key that
 	// the administrator trusts, so it must outlive the relation.
 	lifetime = 10 * 365 * 24 * time.Hour
@@ -56,7 +58,7 @@ func Generate(host string, now time.Time) (keyPEM, certificatePEM []byte, err er
 
 // Certificate reads the certificate of a key pair, the first one of a chain. It
 // says what is wrong, without a word of either file, when the two do not belong
-// together or the key is not RSA of at least 2048 bits.
+// together or the key is not RSA of 2048 to 8192 bits.
 func Certificate(keyPEM, certificatePEM []byte) (*x509.Certificate, error) {
 	certificate, err := x509.ParseCertificate(firstCertificate(certificatePEM))
 	if err != nil {
@@ -66,8 +68,8 @@ func Certificate(keyPEM, certificatePEM []byte) (*x509.Certificate, error) {
 	if !ok {
 		return nil, errors.New("the SP key is not an RSA key")
 	}
-	if key.N.BitLen() < bits {
-		return nil, fmt.Errorf("the SP key has %d bits, fewer than %d", key.N.BitLen(), bits)
+	if n := key.N.BitLen(); n < bits || n > maxBits {
+		return nil, fmt.Errorf("the SP key has %d bits, not %d to %d", n, bits, maxBits)
 	}
 	if _, err := tls.X509KeyPair(certificatePEM, keyPEM); err != nil {
 		return nil, errors.New("the SP key cannot be read or is not that of the certificate")

@@ -67,6 +67,16 @@ func selfSigned(t *testing.T, key crypto.Signer) ([]byte, *x509.Certificate) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), certificate
 }
 
+func certificateOf(t *testing.T, key *rsa.PublicKey, issuer crypto.Signer) []byte {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key, issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 func pkcs8(t *testing.T, key crypto.Signer) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -95,6 +105,8 @@ func TestCertificateRefusesWhatIsOfNoUse(t *testing.T) {
 	}
 	ellipticCertificate, _ := selfSigned(t, elliptic)
 	shortCertificate, _ := selfSigned(t, short)
+	// No key of this length has to be made for the length to be refused.
+	long := certificateOf(t, &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537}, elliptic)
 	for name, test := range map[string]struct {
 		key, certificate []byte
 		want             string
@@ -105,7 +117,8 @@ func TestCertificateRefusesWhatIsOfNoUse(t *testing.T) {
 		"not PEM":                    {[]byte("x"), []byte("y"), "certificate of the SP key cannot be read"},
 		"swapped":                    {certificate1, key1, "certificate of the SP key cannot be read"},
 		"elliptic":                   {pkcs8(t, elliptic), ellipticCertificate, "not an RSA key"},
-		"1024 bits":                  {pkcs8(t, short), shortCertificate, "has 1024 bits, fewer than 2048"},
+		"8193 bits":                  {key1, long, "has 8193 bits, not 2048 to 8192"},
+		"1024 bits":                  {pkcs8(t, short), shortCertificate, "has 1024 bits, not 2048 to 8192"},
 	} {
 		if _, err := spkey.Certificate(test.key, test.certificate); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)

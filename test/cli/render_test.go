@@ -183,6 +183,7 @@ func TestRenderSaysAllThatIsWrong(t *testing.T) {
 		"a field that is wrong": {manifest("a", "Acme Inc", "http://idp.example.test/", ""), []string{"-f", "-", "--out", out}, 1,
 			[]string{"SAMLTenant/a is invalid", "spec.customerName", "spec.metadataURL"}},
 		"metadata on a cluster":    {strings.Replace(good, "metadataURL: https://idp.example.test/metadata", "metadataFrom: {secretKeyRef: {name: a, key: b}}", 1), []string{"-f", "-", "--out", out}, 1, []string{"SAMLTenant/acme: SourceNotFound", "--metadata"}},
+		"a key on a cluster":       {manifest("acme", "acme", "https://idp.example.test/metadata", "  serviceProvider: {keySecretRef: {name: acme-tls}}\n"), []string{"-f", "-", "--metadata", document, "--out", filepath.Join(out, "keyless")}, 1, []string{"SAMLTenant/acme: KeySecretInvalid", "put its tls.key and tls.crt into"}},
 		"a field that is unknown":  {manifest("a", "acme", "https://idp.example.test/", "  metadataUrl: x\n"), []string{"-f", "-", "--out", out}, 1, []string{`unknown field "spec.metadataUrl"`}},
 		"the same customer twice":  {good + manifest("b", "acme", "https://idp.example.test/metadata", ""), []string{"-f", "-", "--metadata", document, "--out", out}, 1, []string{"SAMLTenant/acme: CustomerNameConflict", "SAMLTenant/b: CustomerNameConflict"}},
 		"a page for metadata":      {good, []string{"-f", "-", "--metadata", page, "--out", out}, 1, []string{"SAMLTenant/acme: ParseFailed"}},
