@@ -138,19 +138,29 @@ func (f *fixture) providerWith(options testidp.KeyOptions) idp {
 
 func TestDatesOfCertificatesDecideReady(t *testing.T) {
 	f := start(t, "")
+	const day = 24 * time.Hour
 	now := time.Now()
 	for name, test := range map[string]struct {
-		notBefore, notAfter time.Time
-		status              metav1.ConditionStatus
-		reason              string
-		ready               bool
+		notBefore, notAfter time.Duration
+		// accepted is until when expired ones are, 0 if the tenant does not say.
+		accepted time.Duration
+		status   metav1.ConditionStatus
+		reason   string
+		ready    bool
 	}{
-		"expired": {now.Add(-48 * time.Hour), now.Add(-24 * time.Hour), metav1.ConditionFalse, v1alpha1.ReasonAllExpired, false},
-		"future":  {now.Add(24 * time.Hour), now.Add(400 * 24 * time.Hour), metav1.ConditionFalse, v1alpha1.ReasonNotYetValid, false},
-		"soon":    {now.Add(-24 * time.Hour), now.Add(10 * 24 * time.Hour), metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon, true},
-		"valid":   {now.Add(-24 * time.Hour), now.Add(400 * 24 * time.Hour), metav1.ConditionTrue, v1alpha1.ReasonValid, true},
+		"expired":        {-2 * day, -day, 0, metav1.ConditionFalse, v1alpha1.ReasonAllExpired, false},
+		"future":         {day, 400 * day, 89 * day, metav1.ConditionFalse, v1alpha1.ReasonNotYetValid, false},
+		"soon":           {-day, 10 * day, 0, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon, true},
+		"valid":          {-day, 400 * day, 89 * day, metav1.ConditionTrue, v1alpha1.ReasonValid, true},
+		"accepted":       {-2 * day, -day, 89 * day, metav1.ConditionTrue, v1alpha1.ReasonExpiredAccepted, true},
+		"accepted-once":  {-2 * day, -day, -time.Minute, metav1.ConditionFalse, v1alpha1.ReasonAllExpired, false},
+		"accepted-later": {-2 * day, -day, 91 * day, metav1.ConditionFalse, v1alpha1.ReasonAllExpired, false},
 	} {
-		f.create(tenant(name, f.providerWith(testidp.KeyOptions{NotBefore: test.notBefore, NotAfter: test.notAfter})))
+		created := tenant(name, f.providerWith(testidp.KeyOptions{NotBefore: now.Add(test.notBefore), NotAfter: now.Add(test.notAfter)}))
+		if test.accepted != 0 {
+			created.Spec.AcceptExpiredCertificatesUntil = &metav1.Time{Time: now.Add(test.accepted)}
+		}
+		f.create(created)
 		f.untilCondition(name, v1alpha1.ConditionCertificatesValid, test.status, test.reason)
 		if test.ready {
 			f.untilReady(name)
@@ -158,6 +168,20 @@ func TestDatesOfCertificatesDecideReady(t *testing.T) {
 			f.untilCondition(name, v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)
 		}
 	}
+	f.untilMessage("accepted-later", "in the 90 days before it")
+}
+
+// The gateway ends the grace by its own clock, so the Secret stays as it is.
+func TestAGraceForExpiredCertificatesEndsByItself(t *testing.T) {
+	f := start(t, "")
+	now := time.Now()
+	created := tenant("acme", f.providerWith(testidp.KeyOptions{NotBefore: now.Add(-48 * time.Hour), NotAfter: now.Add(-24 * time.Hour)}))
+	created.Spec.AcceptExpiredCertificatesUntil = &metav1.Time{Time: now.Add(5 * time.Second)}
+	f.create(created)
+	f.untilReady("acme")
+	hash := f.secret("acme-saml-sp").Annotations[tenantconfig.AnnotationConfigHash]
+	f.untilCondition("acme", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAllExpired)
+	require.Equal(t, hash, f.secret("acme-saml-sp").Annotations[tenantconfig.AnnotationConfigHash])
 }
 
 // Metadata that says when it ends is not in order after that, although nothing

@@ -46,8 +46,10 @@ func (s *scope) nextTurn() time.Time {
 			next = w.until
 		}
 	}
-	if !s.keyDue.IsZero() && s.keyDue.Before(next) {
-		next = s.keyDue
+	for _, due := range []time.Time{s.keyDue, s.graceDue} {
+		if !due.IsZero() && due.Before(next) {
+			next = due
+		}
 	}
 	return next
 }

@@ -73,9 +73,12 @@ type scope struct {
 	// keys are the SP's, keySecret is the live Secret with them, keyDue is when
 	// they have to be looked at again (zero: not by themselves), and keyProblem
 	// is what is wrong with the Secret that keySecretRef names.
-	keys       keys
-	keySecret  *corev1.Secret
-	keyDue     time.Time
+	keys      keys
+	keySecret *corev1.Secret
+	keyDue    time.Time
+	// graceDue is when expired certificates begin or cease to be accepted, zero
+	// if none is.
+	graceDue   time.Time
 	keyProblem string
 	files      tenantconfig.Files
 	notes      []note
@@ -357,7 +360,7 @@ func (s *scope) takeEvents() []note {
 // worthAWarning tells whether a condition with that reason is of interest
 // although it is True.
 func worthAWarning(reason string) bool {
-	return reason == v1alpha1.ReasonExpiringSoon || reason == v1alpha1.ReasonKeySecretInvalid
+	return reason == v1alpha1.ReasonExpiringSoon || reason == v1alpha1.ReasonExpiredAccepted || reason == v1alpha1.ReasonKeySecretInvalid
 }
 
 func rank(kind string) int {

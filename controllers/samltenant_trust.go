@@ -194,6 +194,7 @@ func (s *scope) describeCertificates() {
 	var (
 		last    time.Time
 		current bool
+		grace   string
 	)
 	for _, c := range byExpiry(s.idp.SigningCertificates) {
 		status.Certificates = append(status.Certificates, describe(c))
@@ -203,6 +204,8 @@ func (s *scope) describeCertificates() {
 			if status.EarliestNotAfter == nil {
 				status.EarliestNotAfter = &metav1.Time{Time: c.NotAfter}
 			}
+		} else {
+			grace = s.expiredGrace()
 		}
 	}
 	for _, w := range s.withdrawn {
@@ -217,19 +220,49 @@ func (s *scope) describeCertificates() {
 		})
 	}
 	switch {
+	case !current && grace != "":
+		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonExpiredAccepted,
+			"no signing certificate of the identity provider is valid now"+grace+"; by then the customer's administrator must activate a new one")
 	case last.IsZero():
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonAllExpired,
-			"all signing certificates of the identity provider have expired, so no sign-in can be verified; the customer's administrator must activate a new one")
+			"all signing certificates of the identity provider have expired, so no sign-in can be verified; the customer's administrator must activate a new one"+s.unusedGrace())
 	case !current:
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionFalse, v1alpha1.ReasonNotYetValid,
 			"no signing certificate of the identity provider is valid yet, so no sign-in can be verified; the customer's administrator must activate one that is")
 	case last.Before(s.now.Add(expiringSoon)):
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonExpiringSoon,
-			"the last valid signing certificate of the identity provider expires within 30 days; ask the customer's administrator to add a new one")
+			"the last valid signing certificate of the identity provider expires within 30 days; ask the customer's administrator to add a new one"+grace)
 	default:
 		s.set(v1alpha1.ConditionCertificatesValid, metav1.ConditionTrue, v1alpha1.ReasonValid,
-			"a signing certificate of the identity provider is valid for more than 30 days")
+			"a signing certificate of the identity provider is valid for more than 30 days"+grace)
 	}
+}
+
+// acceptsExpired tells whether the tenant accepts certificates that have
+// expired at this time.
+func (s *scope) acceptsExpired() bool {
+	until := s.tenant.Spec.AcceptExpiredCertificatesUntil
+	return until != nil && tenantconfig.ExpiredGraceCounts(until.Time, s.now)
+}
+
+// expiredGrace says until when they are accepted, "" if they are not.
+func (s *scope) expiredGrace() string {
+	if !s.acceptsExpired() {
+		return ""
+	}
+	until := s.tenant.Spec.AcceptExpiredCertificatesUntil
+	s.graceDue = until.Time
+	return fmt.Sprintf("; expired ones are accepted until %s, as spec.acceptExpiredCertificatesUntil says", until.UTC().Format(time.RFC3339))
+}
+
+// unusedGrace says why a grace that has not ended does not count.
+func (s *scope) unusedGrace() string {
+	until := s.tenant.Spec.AcceptExpiredCertificatesUntil
+	if until == nil || !until.After(s.now) {
+		return ""
+	}
+	s.graceDue = until.Add(-tenantconfig.MaxExpiredGrace)
+	return "; spec.acceptExpiredCertificatesUntil counts only in the 90 days before it, so set an earlier time"
 }
 
 func byExpiry(certificates []*x509.Certificate) []*x509.Certificate {

@@ -73,6 +73,9 @@ const (
 	ReasonValid        = "Valid"
 	ReasonExpiringSoon = "ExpiringSoon"
 	ReasonAllExpired   = "AllExpired"
+	// ReasonExpiredAccepted: none is valid now, and sign-ins by expired ones go
+	// on for a while as spec.acceptExpiredCertificatesUntil says.
+	ReasonExpiredAccepted = "ExpiredAccepted"
 	ReasonNotYetValid  = "NotYetValid"
 )
 

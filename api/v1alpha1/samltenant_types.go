@@ -85,6 +85,14 @@ type SAMLTenantSpec struct {
 	// +optional
 	RolloverGrace *metav1.Duration `json:"rolloverGrace,omitempty"`
 
+	// AcceptExpiredCertificatesUntil accepts, until that time, signatures by a
+	// trusted key whose certificate has expired, as Entra ID makes them until
+	// somebody activates another one. It counts from 90 days before that time
+	// on, so that nobody can switch the check off for good. Unset: such
+	// signatures are refused.
+	// +optional
+	AcceptExpiredCertificatesUntil *metav1.Time `json:"acceptExpiredCertificatesUntil,omitempty"`
+
 	// Access is Enabled when unset. Disabled keeps the configuration, refuses
 	// sign-ins and ends the sessions of the tenant's users.
 	// +optional

@@ -275,6 +275,10 @@ func (in *SAMLTenantSpec) DeepCopyInto(out *SAMLTenantSpec) {
 		*out = new(v1.Duration)
 		**out = **in
 	}
+	if in.AcceptExpiredCertificatesUntil != nil {
+		in, out := &in.AcceptExpiredCertificatesUntil, &out.AcceptExpiredCertificatesUntil
+		*out = (*in).DeepCopy()
+	}
 	if in.AttributeMapping != nil {
 		in, out := &in.AttributeMapping, &out.AttributeMapping
 		*out = new(AttributeMapping)

@@ -146,6 +146,39 @@ func TestResponseOfATenantWithTheSameIDPIsRefused(t *testing.T) {
 	}
 }
 
+// Entra ID goes on signing with an expired certificate (E9). A tenant may accept
+// that for a while, and the gateway itself ends it.
+func TestE9_ExpiredCertificateIsAcceptedUntilATime(t *testing.T) {
+	w := newWorld(t)
+	key, err := testidp.NewKey(testidp.KeyOptions{NotBefore: w.clock.Now().AddDate(-3, 0, 0), NotAfter: w.clock.Now().Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.idps[acme].ActivateKey(w.idps[acme].AddExistingKey(key)); err != nil {
+		t.Fatal(err)
+	}
+	attempt := func() int {
+		p := w.person()
+		requestID, relayState := p.login(acme, "/")
+		return p.post(acme, w.issue(acme, acme, requestID), relayState).StatusCode
+	}
+	c := w.config(acme)
+	w.write(c)
+	w.eventually("the expired certificate is refused", func() bool {
+		return attempt() == http.StatusForbidden && strings.Contains(w.log.last(), `"code":"certificate_expired"`)
+	})
+	c.IdentityProvider.AcceptExpiredUntil = w.clock.Now().Add(24 * time.Hour).Unix()
+	w.write(c)
+	w.eventually("the expired certificate is accepted", func() bool { return attempt() == http.StatusSeeOther })
+	if log := w.log.all(); !strings.Contains(log, "the identity provider signs with an expired certificate") {
+		t.Error("the log does not tell of the expired certificate")
+	}
+	w.clock.advance(24 * time.Hour)
+	if status := attempt(); status != http.StatusForbidden || !strings.Contains(w.log.last(), `"code":"certificate_expired"`) {
+		t.Errorf("after the grace: status %d, log %s", status, w.log.last())
+	}
+}
+
 // Row B4.
 func TestReplayIsRefused(t *testing.T) {
 	w := newWorld(t)

@@ -81,6 +81,10 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	for i, c := range trusted {
 		certificates[i] = base64.StdEncoding.EncodeToString(c.Raw)
 	}
+	var acceptExpiredUntil int64
+	if until := spec.AcceptExpiredCertificatesUntil; until != nil {
+		acceptExpiredUntil = until.Unix()
+	}
 	lifetime := session(spec.Session)
 	if at := tenant.Status.SessionsNotBefore; at != nil {
 		lifetime.NotBefore = at.Unix()
@@ -97,6 +101,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 			EntityID:            idp.EntityID,
 			SSO:                 ssoEndpoints(idp),
 			SigningCertificates: certificates,
+			AcceptExpiredUntil:  acceptExpiredUntil,
 		},
 		AttributeMapping: attributeMapping(spec.AttributeMapping),
 		Session:          lifetime,

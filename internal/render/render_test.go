@@ -253,6 +253,28 @@ func TestWithdrawnCertificatesAreTrustedAndNotPublished(t *testing.T) {
 	}
 }
 
+func TestAcceptedExpiredCertificates(t *testing.T) {
+	at := metav1.Unix(1_800_000_000, 0)
+	for _, test := range []struct {
+		until *metav1.Time
+		want  int64
+	}{{nil, 0}, {&at, at.Unix()}} {
+		tenant := acme()
+		tenant.Spec.AcceptExpiredCertificatesUntil = test.until
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.IdentityProvider.AcceptExpiredUntil; got != test.want {
+			t.Errorf("%v: accepted until %d, want %d", test.until, got, test.want)
+		}
+	}
+}
+
 func TestAccessOfATenant(t *testing.T) {
 	at := metav1.Unix(1_800_000_000, 0)
 	for _, test := range []struct {

@@ -72,6 +72,26 @@ type IdentityProvider struct {
 	SSO []Endpoint `json:"sso"`
 	// SigningCertificates are base64 DER; only their keys verify assertions.
 	SigningCertificates []string `json:"signingCertificates"`
+	// AcceptExpiredUntil, in Unix seconds, is the end of the grace in which those
+	// that have expired verify assertions too; zero is no grace. AcceptsExpired
+	// tells when it counts.
+	AcceptExpiredUntil int64 `json:"acceptExpiredUntil,omitempty"`
+}
+
+// MaxExpiredGrace is how long before its end a grace for expired certificates
+// begins to count, so that none lasts for good.
+const MaxExpiredGrace = 90 * 24 * time.Hour
+
+// AcceptsExpired tells whether signing certificates that have expired verify
+// assertions at the time now. Its end needs no new configuration.
+func (p IdentityProvider) AcceptsExpired(now time.Time) bool {
+	return p.AcceptExpiredUntil != 0 && ExpiredGraceCounts(time.Unix(p.AcceptExpiredUntil, 0), now)
+}
+
+// ExpiredGraceCounts tells whether a grace that ends at that time counts now.
+func ExpiredGraceCounts(until, now time.Time) bool {
+	left := until.Sub(now)
+	return 0 < left && left <= MaxExpiredGrace
 }
 
 // Endpoint is a place at the IdP and the binding it speaks.

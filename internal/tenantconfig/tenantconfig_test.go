@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -51,6 +52,31 @@ func TestEncodingIsTheGoldenFile(t *testing.T) {
 	}
 	if again, err := tenantconfig.Encode(back); err != nil || !bytes.Equal(again, want) {
 		t.Errorf("decoded and encoded again: %s, %v", again, err)
+	}
+}
+
+// The grace for expired certificates begins and ends by the reader's clock, and
+// none is without an end.
+func TestAGraceForExpiredCertificatesIsBounded(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		until time.Time
+		want  bool
+	}{
+		{now.Add(time.Second), true},
+		{now.Add(tenantconfig.MaxExpiredGrace), true},
+		{now.Add(tenantconfig.MaxExpiredGrace + time.Second), false},
+		{now, false},
+		{now.AddDate(-1, 0, 0), false},
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), false},
+	} {
+		idp := tenantconfig.IdentityProvider{AcceptExpiredUntil: test.until.Unix()}
+		if got := idp.AcceptsExpired(now); got != test.want {
+			t.Errorf("until %v: %v", test.until, got)
+		}
+	}
+	if (tenantconfig.IdentityProvider{}).AcceptsExpired(time.Unix(-1, 0)) {
+		t.Error("expired certificates are accepted without a grace")
 	}
 }
 

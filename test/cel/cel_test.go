@@ -47,6 +47,7 @@ session: {maxDuration: 12h, idleTimeout: 30m}
 serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
 metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
 rolloverGrace: 0s
+acceptExpiredCertificatesUntil: "2026-12-24T12:00:00Z"
 access: Disabled
 suspend: true
 `},
@@ -59,6 +60,7 @@ suspend: true
 	"a signer that is a path":  {spec: minimal + "metadataSigningCertificates: [/etc/ssl/ca.pem]", message: "PEM certificate"},
 	"no signers":               {spec: minimal + "metadataSigningCertificates: []", message: "at least 1"},
 	"a week of grace":          {spec: minimal + "rolloverGrace: 168h", message: "between 0s and 24h"},
+	"a date without a time":    {spec: minimal + "acceptExpiredCertificatesUntil: '2026-12-24'", message: "spec.acceptExpiredCertificatesUntil"},
 	"another access":           {spec: minimal + "access: No", message: "Unsupported value"},
 	"a new key each day":       {spec: minimal + "serviceProvider: {keyRotation: {interval: 24h}}", message: "between 720h"},
 	"a year's overlap":         {spec: minimal + "serviceProvider: {keyRotation: {overlap: 8760h}}", message: "between 0s and 2160h"},

@@ -213,6 +213,11 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 		x.storeFailed("record sign-in", err)
 		return
 	}
+	if end := assertion.SigningCertificate.NotAfter; now.After(end) {
+		x.Log.Warn("the identity provider signs with an expired certificate, which the tenant accepts for a while",
+			append(x.evidence(assertion), "code", string(sp.CodeCertificateExpired), "expiredAt", end,
+				"acceptedUntil", time.Unix(x.tenant.Config.IdentityProvider.AcceptExpiredUntil, 0).UTC())...)
+	}
 	s.UserID = result.User.ID
 	cookie, err := x.Codec.Seal(x.binding, s)
 	if err != nil {
@@ -236,6 +241,7 @@ func (x *exchange) expectations(pending []session.Pending, now time.Time) sp.Exp
 		ACSURL:              config.ServiceProvider.ACSURL,
 		IDPEntityID:         config.IdentityProvider.EntityID,
 		SigningCertificates: x.tenant.SigningCertificates,
+		AcceptExpired:       config.IdentityProvider.AcceptsExpired(now),
 		Now:                 now,
 		ClockSkew:           x.ClockSkew,
 	}

@@ -29,7 +29,7 @@ func (v verifier) signer(signed *xmltree.Element) (*x509.Certificate, error) {
 	if _, err := s.Content(); err != nil {
 		return nil, signatureRefusal(err)
 	}
-	return trustedBy(s, v.want.SigningCertificates, v.want.Now)
+	return v.trusted(s)
 }
 
 func signatureRefusal(err error) error {
@@ -45,23 +45,30 @@ func signatureRefusal(err error) error {
 	return refuse(code, "%v", err)
 }
 
-// trustedBy returns the certificate, of those given, whose key made s. KeyInfo
-// only decides how a failure is called.
-func trustedBy(s *xmldsig.Signature, certificates []*x509.Certificate, now time.Time) (*x509.Certificate, error) {
+// trusted returns the trusted certificate whose key made s, of several one that
+// is valid. KeyInfo only decides how a failure is called.
+func (v verifier) trusted(s *xmldsig.Signature) (*x509.Certificate, error) {
+	certificates := v.want.SigningCertificates
+	var expired *x509.Certificate
 	var refusal error
 	for _, certificate := range certificates {
 		if !s.MadeBy(certificate.PublicKey) {
 			continue
 		}
-		err := checkCertificate(certificate, now)
+		err := checkCertificate(certificate, v.want.Now)
 		if err == nil {
 			return certificate, nil
+		}
+		if CodeOf(err) == CodeCertificateExpired && v.want.AcceptExpired {
+			expired = certificate
 		}
 		if refusal == nil {
 			refusal = err // another certificate of the same key may be valid
 		}
 	}
 	switch {
+	case expired != nil:
+		return expired, nil
 	case refusal != nil:
 		return nil, refusal
 	case names(s.KeyInfo, certificates):

@@ -59,6 +59,9 @@ type Expectations struct {
 	// SigningCertificates are the IdP's, parsed once by the caller. They are
 	// pinned: no chain is built, but the validity period is enforced.
 	SigningCertificates []*x509.Certificate
+	// AcceptExpired takes signatures by those that have expired, too. They are as
+	// hard to forge as ever; the tenant has asked for some time.
+	AcceptExpired bool
 	// RequestIDs are the outstanding AuthnRequests of this browser with this
 	// tenant. Without any, every Response is refused as unsolicited.
 	RequestIDs []string

@@ -167,6 +167,33 @@ func TestE9_ExpiredSigningCertificate(t *testing.T) {
 	assert.Same(t, renewed.certificate, got.SigningCertificate)
 }
 
+// Entra ID goes on signing with an expired certificate (E9): a tenant may ask
+// for that to be accepted, and for nothing else.
+func TestE9_AcceptedExpiredSigningCertificate(t *testing.T) {
+	expired := newIDP(t, idpKey(), now.AddDate(-3, 0, 0), now.Add(-time.Second))
+	early := newIDP(t, idpKey(), now.AddDate(0, 0, 1), now.AddDate(3, 0, 0))
+	accepting := func(idps ...idp) sp.Expectations {
+		want := expectations(idps...)
+		want.AcceptExpired = true
+		return want
+	}
+	for name, document := range map[string]string{"assertion": expired.signAssertion(t, good), "response": expired.signResponse(t, good)} {
+		got, err := sp.Verify([]byte(document), accepting(expired))
+		require.NoError(t, err, name)
+		assert.Same(t, expired.certificate, got.SigningCertificate, name)
+	}
+	renewed := validIDP(t, idpKey())
+	got, err := sp.Verify([]byte(expired.signAssertion(t, good)), accepting(expired, renewed))
+	require.NoError(t, err)
+	assert.Same(t, renewed.certificate, got.SigningCertificate, "a valid one comes first")
+
+	refused(t, early.signAssertion(t, good), accepting(early), sp.CodeCertificateNotYetValid)
+	stranger := newIDP(t, idpKey2(), now.AddDate(-3, 0, 0), now.Add(-time.Second))
+	refused(t, stranger.signAssertion(t, good), accepting(expired), sp.CodeUnknownSigningKey)
+	tampered := strings.Replace(expired.signAssertion(t, good), "alice@acme.example", "admin@acme.example", 1)
+	refused(t, tampered, accepting(expired), sp.CodeSignatureInvalid)
+}
+
 func TestVerifyNeedsItsExpectations(t *testing.T) {
 	i := validIDP(t, idpKey())
 	document := i.signAssertion(t, edit(t, good, "https://idp.example.test/<", "<"))
