@@ -76,7 +76,7 @@ const (
 	// ReasonExpiredAccepted: none is valid now, and sign-ins by expired ones go
 	// on for a while as spec.acceptExpiredCertificatesUntil says.
 	ReasonExpiredAccepted = "ExpiredAccepted"
-	ReasonNotYetValid  = "NotYetValid"
+	ReasonNotYetValid     = "NotYetValid"
 )
 
 // Reasons of ConfigRendered.

@@ -110,6 +110,11 @@ type SAMLTenantSpec struct {
 	// +optional
 	AttributeMapping *AttributeMapping `json:"attributeMapping,omitempty"`
 
+	// Authorization says who may come in, of those whom the identity provider
+	// vouches for.
+	// +optional
+	Authorization *Authorization `json:"authorization,omitempty"`
+
 	// Session bounds the life of a user's session.
 	// +optional
 	Session *Session `json:"session,omitempty"`
@@ -182,12 +187,34 @@ type AttributeMapping struct {
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	DisplayName string `json:"displayName,omitempty"`
-	// Groups is the multi-valued attribute with the user's groups.
+	// Groups is the multi-valued attribute with the user's groups, by its full
+	// name. Unset: the names that identity providers use by default, and
+	// "Group", "groups" and "Groups" in any namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Groups string `json:"groups,omitempty"`
 }
+
+// Authorization says who may come in.
+type Authorization struct {
+	// GroupOverage says what becomes of a user whose groups Entra ID withholds
+	// because they are more than 150. Refuse, when unset, lets nobody in whose
+	// groups are not known. Tolerate lets the user in with the groups that were
+	// sent, mostly none; the application is told that they are incomplete.
+	// +optional
+	GroupOverage GroupOverage `json:"groupOverage,omitempty"`
+}
+
+// GroupOverage is what becomes of a user with too many groups.
+// +kubebuilder:validation:Enum=Refuse;Tolerate
+type GroupOverage string
+
+// Values of GroupOverage.
+const (
+	GroupOverageRefuse   GroupOverage = "Refuse"
+	GroupOverageTolerate GroupOverage = "Tolerate"
+)
 
 // Session bounds a session. What the identity provider says
 // (SessionNotOnOrAfter) wins when it is shorter.

@@ -179,6 +179,56 @@ func TestE9_ExpiredCertificateIsAcceptedUntilATime(t *testing.T) {
 	}
 }
 
+// A user of too many groups for Entra ID comes in where the tenant tolerates
+// that, and everybody is told. (E20)
+func TestE20_ToleratedOverageIsVisible(t *testing.T) {
+	const header = "X-Auth-Request-Groups-Incomplete"
+	w := newWorld(t)
+	w.idps[acme].SetUser(testidp.User{Name: alice, Password: password, NameID: "alice@acme.example", Groups: manyGroups(testidp.GroupLimit + 1)})
+	attempt := func(p *person) int {
+		requestID, relayState := p.login(acme, "/")
+		return p.post(acme, w.issue(acme, acme, requestID), relayState).StatusCode
+	}
+	if status := attempt(w.person()); status != http.StatusForbidden || w.log.lastCode(t) != "group_overage" {
+		t.Errorf("without a word of the tenant: status %d, log %s", status, w.log.last())
+	}
+	c := w.config(acme)
+	c.AttributeMapping.TolerateGroupOverage = true
+	w.write(c)
+	p := w.person()
+	w.eventually("the overage is tolerated", func() bool { return attempt(p) == http.StatusSeeOther })
+	if who, in := p.whoami(acme); !in || !who.User.GroupsIncomplete || len(who.User.Groups) != 0 {
+		t.Errorf("the session is %+v, %v", who, in)
+	}
+	if e := decodeEcho(t, p.get(site(acme)+"/").body); e.Header.Get(header) != "true" || e.Header.Values("X-Auth-Request-Groups") != nil {
+		t.Errorf("the application got %v", e.Header)
+	}
+	if log := w.log.all(); !strings.Contains(log, `"msg":"the identity provider withheld groups, which the tenant tolerates","event":"sign-in","tenant":"acme"`) ||
+		!strings.Contains(log, `"groupsIncomplete":true`) {
+		t.Error("the log does not tell")
+	}
+
+	// Somebody whose groups are all there is told apart.
+	w.idps[acme].SetUser(testidp.User{Name: alice, Password: password, NameID: "alice@acme.example", Groups: manyGroups(testidp.GroupLimit)})
+	other := w.person()
+	other.signIn(acme)
+	if who, _ := other.whoami(acme); who.User.GroupsIncomplete || len(who.User.Groups) != testidp.GroupLimit {
+		t.Errorf("with %d groups: %+v", testidp.GroupLimit, who)
+	}
+	r := other.request(http.MethodGet, site(acme)+"/", nil)
+	r.Header.Set(header, "true")
+	if e := decodeEcho(t, other.do(r).body); e.Header.Values(header) != nil {
+		t.Errorf("the client's word reached the application: %v", e.Header)
+	}
+
+	// A tenant that changes its mind does so for sessions that go on, too.
+	w.write(w.config(acme))
+	w.eventually("the session has ended", func() bool { _, in := p.whoami(acme); return !in })
+	if _, in := other.whoami(acme); !in {
+		t.Error("a session with all its groups ended, too")
+	}
+}
+
 // Row B4.
 func TestReplayIsRefused(t *testing.T) {
 	w := newWorld(t)

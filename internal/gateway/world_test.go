@@ -446,6 +446,7 @@ type whoami struct {
 	User   struct {
 		ID, Email, DisplayName, GivenName, Surname string
 		Groups                                     []string
+		GroupsIncomplete                           bool
 	}
 	SignedInAt, ExpiresAt, IdleExpiresAt time.Time
 }

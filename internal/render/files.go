@@ -89,6 +89,8 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	if at := tenant.Status.SessionsNotBefore; at != nil {
 		lifetime.NotBefore = at.Unix()
 	}
+	mapping := attributeMapping(spec.AttributeMapping)
+	mapping.TolerateGroupOverage = spec.Authorization != nil && spec.Authorization.GroupOverage == v1alpha1.GroupOverageTolerate
 	return tenantconfig.Config{
 		Version:         tenantconfig.Version,
 		Tenant:          tenant.Name,
@@ -103,7 +105,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 			SigningCertificates: certificates,
 			AcceptExpiredUntil:  acceptExpiredUntil,
 		},
-		AttributeMapping: attributeMapping(spec.AttributeMapping),
+		AttributeMapping: mapping,
 		Session:          lifetime,
 	}
 }

@@ -253,6 +253,36 @@ func TestWithdrawnCertificatesAreTrustedAndNotPublished(t *testing.T) {
 	}
 }
 
+func TestGroups(t *testing.T) {
+	for _, test := range []struct {
+		mapping       *v1alpha1.AttributeMapping
+		authorization *v1alpha1.Authorization
+		known         string
+		inNamespace   bool
+		tolerate      bool
+	}{
+		{nil, nil, "Group", true, false},
+		{&v1alpha1.AttributeMapping{Email: "mail"}, &v1alpha1.Authorization{}, "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", true, false},
+		{nil, &v1alpha1.Authorization{GroupOverage: v1alpha1.GroupOverageRefuse}, "http://schemas.xmlsoap.org/claims/Group", true, false},
+		{&v1alpha1.AttributeMapping{Groups: "roles"}, &v1alpha1.Authorization{GroupOverage: v1alpha1.GroupOverageTolerate}, "roles", false, true},
+	} {
+		tenant := acme()
+		tenant.Spec.AttributeMapping, tenant.Spec.Authorization = test.mapping, test.authorization
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := c.AttributeMapping
+		if !slices.Contains(m.Groups, test.known) || slices.Contains(m.GroupsInNamespace, "Group") != test.inNamespace || m.TolerateGroupOverage != test.tolerate {
+			t.Errorf("%+v, %+v: got %+v", test.mapping, test.authorization, m)
+		}
+	}
+}
+
 func TestAcceptedExpiredCertificates(t *testing.T) {
 	at := metav1.Unix(1_800_000_000, 0)
 	for _, test := range []struct {

@@ -101,8 +101,10 @@ func defaultMapping() tenantconfig.AttributeMapping {
 		DisplayName: []string{"http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "displayName", "urn:oid:2.5.4.3", "cn", "name", entraClaims + "name"},
 		Groups: []string{
 			"Group", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups", "http://schemas.xmlsoap.org/claims/Group",
-			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "groups", "Groups", "memberOf",
+			"http://schemas.microsoft.com/ws/2008/06/identity/claims/groupsid",
+			"urn:oid:1.3.6.1.4.1.5923.1.5.1.1", "isMemberOf", "urn:oid:1.2.840.113556.1.2.102", "memberOf", "groups", "Groups", "member",
 		},
+		GroupsInNamespace: []string{"Group", "groups", "Groups"},
 	}
 }
 
@@ -115,6 +117,9 @@ func attributeMapping(spec *v1alpha1.AttributeMapping) tenantconfig.AttributeMap
 		// The tenant has decided what identifies its users: nothing else may.
 		mapping.UserIDRequired = true
 		mapping.UserIDWithoutNameID = nil
+	}
+	if spec.Groups != "" {
+		mapping.GroupsInNamespace = nil
 	}
 	for _, field := range []struct {
 		wanted string

@@ -118,6 +118,13 @@ type AttributeMapping struct {
 	Surname     []string `json:"surname"`
 	DisplayName []string `json:"displayName"`
 	Groups      []string `json:"groups"`
+	// GroupsInNamespace are local names that carry the groups in whatever
+	// namespace, when none of Groups is present: "Group" for
+	// "https://acme.example/claims/Group".
+	GroupsInNamespace []string `json:"groupsInNamespace,omitempty"`
+	// TolerateGroupOverage lets a user in although the IdP has withheld groups
+	// because they are too many.
+	TolerateGroupOverage bool `json:"tolerateGroupOverage,omitempty"`
 }
 
 // Session bounds a session's life.

@@ -43,6 +43,7 @@ idpEntityID: https://sts.windows.net/7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40/
 metadataCA: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 refreshInterval: 1h30m
 attributeMapping: {userID: uid, email: mail, givenName: gn, surname: sn, displayName: cn, groups: memberOf}
+authorization: {groupOverage: Tolerate}
 session: {maxDuration: 12h, idleTimeout: 30m}
 serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
 metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
@@ -61,6 +62,7 @@ suspend: true
 	"no signers":               {spec: minimal + "metadataSigningCertificates: []", message: "at least 1"},
 	"a week of grace":          {spec: minimal + "rolloverGrace: 168h", message: "between 0s and 24h"},
 	"a date without a time":    {spec: minimal + "acceptExpiredCertificatesUntil: '2026-12-24'", message: "spec.acceptExpiredCertificatesUntil"},
+	"another overage":          {spec: minimal + "authorization: {groupOverage: Ignore}", message: "Unsupported value"},
 	"another access":           {spec: minimal + "access: No", message: "Unsupported value"},
 	"a new key each day":       {spec: minimal + "serviceProvider: {keyRotation: {interval: 24h}}", message: "between 720h"},
 	"a year's overlap":         {spec: minimal + "serviceProvider: {keyRotation: {overlap: 8760h}}", message: "between 0s and 2160h"},

@@ -24,6 +24,7 @@ package identity
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -74,9 +75,12 @@ const (
 	CodeAttributeInvalid Code = "attribute_invalid"
 	// CodeGroupsTooMany: more groups than can be passed on.
 	CodeGroupsTooMany Code = "groups_too_many"
-	// CodeGroupOverage: the IdP withheld the groups because they are too many.
-	// That must not pass for "no groups".
+	// CodeGroupOverage: the IdP withheld groups because they are too many. That
+	// must not pass for "no groups". A sign-in that is tolerated all the same is
+	// logged with this code.
 	CodeGroupOverage Code = "group_overage"
+	// CodeGroupsAmbiguous: several attributes could be the groups.
+	CodeGroupsAmbiguous Code = "groups_ambiguous"
 )
 
 // Error is a refusal. Detail is for the administrator and holds no values.
@@ -101,6 +105,8 @@ type Identity struct {
 	DisplayName  string
 	// Groups are without duplicates, in the order of the assertion.
 	Groups []string
+	// GroupsIncomplete: the IdP has withheld groups, and the tenant tolerates it.
+	GroupsIncomplete bool
 	// Dropped names the properties, as in the mapping, whose values were of no
 	// use and left out: for the log.
 	Dropped []string
@@ -120,7 +126,12 @@ func FromAssertion(a *sp.Assertion, mapping tenantconfig.AttributeMapping) (Iden
 	if id.UserID, id.UserIDSource, err = userID(a, all, mapping); err != nil {
 		return Identity{}, err
 	}
-	if id.Groups, err = groups(all, mapping.Groups); err != nil {
+	if _, withheld := all[groupsLink]; withheld && !mapping.TolerateGroupOverage {
+		return Identity{}, &Error{CodeGroupOverage, "the IdP sent a link instead of the groups: assign groups to the application, or let it send fewer"}
+	} else if withheld {
+		id.GroupsIncomplete = true
+	}
+	if id.Groups, err = groups(all, mapping); err != nil {
 		return Identity{}, err
 	}
 	for _, property := range []struct {
@@ -177,12 +188,15 @@ func identifier(all attributes, name string) (value, source string, err error) {
 	return values[0], name, check("userID", values[0], maxValueBytes)
 }
 
-func groups(all attributes, names []string) ([]string, error) {
-	name, _ := all.firstPresent(names)
-	values := all[name]
-	if _, withheld := all[groupsLink]; withheld && len(values) == 0 {
-		return nil, &Error{CodeGroupOverage, "the IdP sent a link instead of the groups: assign groups to the application, or let it send fewer"}
+func groups(all attributes, mapping tenantconfig.AttributeMapping) ([]string, error) {
+	name, present := all.firstPresent(mapping.Groups)
+	if !present {
+		var err error
+		if name, err = all.inNamespace(mapping.GroupsInNamespace); err != nil {
+			return nil, err
+		}
 	}
+	values := all[name]
 	var groups []string
 	seen := make(map[string]bool, len(values))
 	total := 0
@@ -213,6 +227,23 @@ func (all attributes) firstPresent(names []string) (name string, present bool) {
 		}
 	}
 	return "", false
+}
+
+// inNamespace returns the one name that is there whose last segment is one of
+// the local names, empty if there is none. Entra ID puts a namespace that its
+// administrator chooses before the name of a claim, and a slash between them.
+func (all attributes) inNamespace(locals []string) (name string, err error) {
+	for candidate := range all {
+		slash := strings.LastIndexByte(candidate, '/')
+		if slash < 0 || !slices.Contains(locals, candidate[slash+1:]) {
+			continue
+		}
+		if name != "" {
+			return "", &Error{CodeGroupsAmbiguous, "several attributes could be the groups: set attributeMapping.groups to the one that is"}
+		}
+		name = candidate
+	}
+	return name, nil
 }
 
 // firstUsed returns the first value, cleaned, of which something is left.

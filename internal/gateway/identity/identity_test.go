@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,7 +64,6 @@ func TestFromAssertion(t *testing.T) {
 			identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Email: "a@x.example", GivenName: "Zoë", Surname: "O'Neil", DisplayName: "Zoë \u200dO'Neil", Groups: []string{"a", "b"}}},
 		{"an attribute in two parts", assertion("", attribute("Group", "a"), attribute("Group", "b")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Groups: []string{"a", "b"}}},
 		{"the second name of groups", assertion("", attribute("groups", "c")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Groups: []string{"c"}}},
-		{"a link beside groups", assertion("", attribute("Group", "a"), attribute(overage, "https://graph.example")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Groups: []string{"a"}}},
 		{"empty e-mail", assertion("", attribute("email")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID}},
 		{"an empty alias before a used one", assertion("", attribute("email", "", " "), attribute("mail", "a@x.example")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Email: "a@x.example"}},
 		{"an empty value before a used one", assertion("", attribute("email", "", "a@x.example")), identity.Identity{UserID: "name-id", UserIDSource: identity.SourceNameID, Email: "a@x.example"}},
@@ -153,6 +153,65 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 }
 
+// Entra ID's administrators choose the name of the claim, and a namespace that
+// stands before it. (E18, E19)
+func TestE18_GroupsUnderOtherNames(t *testing.T) {
+	const (
+		id  = "7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40"
+		uri = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/Group"
+	)
+	mapping := mapping
+	mapping.GroupsInNamespace = []string{"Group", "groups"}
+	for _, test := range []struct {
+		name       string
+		attributes []sp.Attribute
+		want       []string
+		refused    identity.Code
+	}{
+		{"plain", []sp.Attribute{attribute("Group", id, "staff")}, []string{id, "staff"}, ""},
+		{"in a namespace", []sp.Attribute{attribute(uri, id)}, []string{id}, ""},
+		{"in a namespace, in two parts", []sp.Attribute{attribute(uri, "a"), attribute(uri, "b")}, []string{"a", "b"}, ""},
+		{"in the customer's namespace", []sp.Attribute{attribute("https://acme.example/claims/groups", "a")}, []string{"a"}, ""},
+		{"a known name comes first", []sp.Attribute{attribute(uri, "a"), attribute("groups", "b")}, []string{"b"}, ""},
+		{"a known name without values too", []sp.Attribute{attribute(uri, "a"), attribute("groups")}, nil, ""},
+		{"in two namespaces", []sp.Attribute{attribute(uri, "a"), attribute("https://acme.example/Group", "b")}, nil, identity.CodeGroupsAmbiguous},
+		{"another name", []sp.Attribute{attribute("https://acme.example/AdminGroup", "a"), attribute("urn:acme:Group", "b"), attribute(uri+"/x", "c")}, nil, ""},
+		{"another case", []sp.Attribute{attribute("https://acme.example/GROUP", "a")}, nil, ""},
+	} {
+		got, err := identity.FromAssertion(assertion("", test.attributes...), mapping)
+		refusal, _ := errors.AsType[*identity.Error](err)
+		switch {
+		case test.refused != "":
+			if refusal == nil || refusal.Code != test.refused {
+				t.Errorf("%s: got %v, want %s", test.name, err, test.refused)
+			}
+		case err != nil || !slices.Equal(got.Groups, test.want):
+			t.Errorf("%s: got %v, %v, want %v", test.name, got.Groups, err, test.want)
+		}
+	}
+}
+
+// What is tolerated is said so, and what the IdP did send is still true. (E20)
+func TestE20_ToleratedOverage(t *testing.T) {
+	mapping := mapping
+	mapping.TolerateGroupOverage = true
+	for _, test := range []struct {
+		attributes []sp.Attribute
+		groups     []string
+		incomplete bool
+	}{
+		{[]sp.Attribute{attribute(overage, "https://graph.example")}, nil, true},
+		{[]sp.Attribute{attribute(overage), attribute("Group", "a")}, []string{"a"}, true},
+		{[]sp.Attribute{attribute("Group", "a")}, []string{"a"}, false},
+		{nil, nil, false},
+	} {
+		got, err := identity.FromAssertion(assertion("", test.attributes...), mapping)
+		if err != nil || !slices.Equal(got.Groups, test.groups) || got.GroupsIncomplete != test.incomplete {
+			t.Errorf("%v: got %v, incomplete %v, %v", test.attributes, got.Groups, got.GroupsIncomplete, err)
+		}
+	}
+}
+
 func TestFromAssertionRefuses(t *testing.T) {
 	long := strings.Repeat("x", 257)
 	for _, test := range []struct {
@@ -179,6 +238,7 @@ func TestFromAssertionRefuses(t *testing.T) {
 		{"group with a line separator", assertion("", attribute("Group", "a\u2028b")), identity.CodeAttributeInvalid},
 		{"overage", assertion("", attribute(overage, "https://graph.example")), identity.CodeGroupOverage},
 		{"overage without a value", assertion("", attribute(overage)), identity.CodeGroupOverage},
+		{"overage beside groups", assertion("", attribute("Group", "a"), attribute(overage, "x")), identity.CodeGroupOverage},
 		{"overage beside an empty list", assertion("", attribute("Group"), attribute(overage, "x")), identity.CodeGroupOverage},
 	} {
 		_, err := identity.FromAssertion(test.assertion, mapping)

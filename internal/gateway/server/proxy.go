@@ -16,12 +16,15 @@ import (
 
 // The headers by which the application learns who is there. GroupsHeader has
 // the groups joined by commas; "%" and "," within a group are written "%25"
-// and "%2C".
+// and "%2C". GroupsIncompleteHeader is "true" when there are more, which the
+// IdP has withheld, and absent otherwise.
 const (
 	UserHeader   = "X-Auth-Request-User"
 	EmailHeader  = "X-Auth-Request-Email"
 	GroupsHeader = "X-Auth-Request-Groups"
 	TenantHeader = "X-Auth-Request-Tenant"
+
+	GroupsIncompleteHeader = "X-Auth-Request-Groups-Incomplete"
 )
 
 // reservedHeaders are ours to set: no client may send anything whose name,
@@ -120,6 +123,9 @@ func setIdentity(h http.Header, v visit) {
 	}
 	if len(v.session.Groups) > 0 {
 		h.Set(GroupsHeader, joinGroups(v.session.Groups))
+	}
+	if v.session.GroupsIncomplete {
+		h.Set(GroupsIncompleteHeader, "true")
 	}
 }
 

@@ -205,10 +205,15 @@ func (x *exchange) current() (*session.Session, error) {
 }
 
 // valid returns the browser's session, without groups that are in the store,
-// and whether it counts.
+// and whether it counts. A tenant that tolerates incomplete groups no longer
+// does not for sessions of before either.
 func (x *exchange) valid() (session.Session, bool) {
 	s, err := x.Codec.Open(x.binding, x.r)
-	return s, err == nil && !x.tenant.Config.Disabled && session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
+	config := &x.tenant.Config
+	if err != nil || config.Disabled || s.GroupsIncomplete && !config.AttributeMapping.TolerateGroupOverage {
+		return s, false
+	}
+	return s, session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
 }
 
 // host is the tenant's, with the port at which users reach it.

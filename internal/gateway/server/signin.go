@@ -179,7 +179,7 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	s := session.Session{
 		ID: session.NewID(), StableID: who.UserID,
 		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
-		Groups:    who.Groups,
+		Groups: who.Groups, GroupsIncomplete: who.GroupsIncomplete,
 		CreatedAt: now, SeenAt: now,
 		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter, x.ClockSkew),
 	}
@@ -218,6 +218,10 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 			append(x.evidence(assertion), "code", string(sp.CodeCertificateExpired), "expiredAt", end,
 				"acceptedUntil", time.Unix(x.tenant.Config.IdentityProvider.AcceptExpiredUntil, 0).UTC())...)
 	}
+	if who.GroupsIncomplete {
+		x.Log.Warn("the identity provider withheld groups, which the tenant tolerates",
+			append(x.evidence(assertion), "code", string(identity.CodeGroupOverage), "user", result.User.ID)...)
+	}
 	s.UserID = result.User.ID
 	cookie, err := x.Codec.Seal(x.binding, s)
 	if err != nil {
@@ -226,7 +230,7 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	}
 	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "success",
 		"user", result.User.ID, "userIDSource", who.UserIDSource, "created", result.Created,
-		"groups", len(who.Groups), "dropped", who.Dropped)...)
+		"groups", len(who.Groups), "groupsIncomplete", who.GroupsIncomplete, "dropped", who.Dropped)...)
 	x.setCookies(cookie, session.End(answered))
 	x.w.Header().Set("Location", answered.ReturnTo)
 	x.w.WriteHeader(http.StatusSeeOther)

@@ -26,6 +26,8 @@ func (x *exchange) whoami() {
 		GivenName   string   `json:"givenName"`
 		Surname     string   `json:"surname"`
 		Groups      []string `json:"groups"`
+		// GroupsIncomplete: there are more, which the IdP has withheld.
+		GroupsIncomplete bool `json:"groupsIncomplete"`
 	}
 	writeJSON(x.w, http.StatusOK, struct {
 		Tenant        string    `json:"tenant"`
@@ -36,7 +38,7 @@ func (x *exchange) whoami() {
 	}{
 		Tenant: x.tenant.Name(),
 		User: user{ID: s.StableID, Email: s.Email, DisplayName: s.DisplayName,
-			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, s.Groups...)},
+			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, s.Groups...), GroupsIncomplete: s.GroupsIncomplete},
 		SignedInAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(), IdleExpiresAt: x.policy().Deadline(*s).UTC(),
 	})
 }

@@ -60,6 +60,8 @@ type Session struct {
 	// and they are in the store's session of this ID.
 	Groups        []string `json:"r,omitempty"`
 	GroupsInStore bool     `json:"o,omitempty"`
+	// GroupsIncomplete: the IdP has withheld groups because they are too many.
+	GroupsIncomplete bool `json:"i,omitempty"`
 
 	CreatedAt time.Time `json:"c"`
 	// ExpiresAt was fixed at the sign-in: no later setting prolongs it.
