@@ -361,6 +361,24 @@ func TestRestartRefetchesNothing(t *testing.T) {
 	require.Equal(t, secret, f.secret("acme-saml-sp").ResourceVersion, "nothing differs, so nothing is written")
 }
 
+// The signature is made anew at each look, and is the same.
+func TestSignedMetadataIsWrittenOnce(t *testing.T) {
+	f := start(t, "")
+	acme := tenant("acme", startIDP(t, testidp.Options{}))
+	f.create(acme)
+	f.untilReady("acme")
+	require.NotContains(t, string(f.secret("acme-saml-sp").Data["sp-metadata.xml"]), "SignatureValue")
+
+	f.update(acme, func() { acme.Spec.ServiceProvider = &v1alpha1.ServiceProvider{SignMetadata: true} })
+	require.Eventually(t, func() bool {
+		return strings.Contains(string(f.secret("acme-saml-sp").Data["sp-metadata.xml"]), "SignatureValue")
+	}, patience, tick)
+	before := f.untilReady("acme")
+	version := f.secret("acme-saml-sp").ResourceVersion
+	f.request(before)
+	require.Equal(t, version, f.secret("acme-saml-sp").ResourceVersion)
+}
+
 func TestSpecDecidesWhatIsRendered(t *testing.T) {
 	f := start(t, "")
 	acme := tenant("acme", startIDP(t, testidp.Options{}))

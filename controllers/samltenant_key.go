@@ -13,6 +13,7 @@ import (
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
+	"cequence.cloud/saml-operator/internal/render"
 	"cequence.cloud/saml-operator/internal/spkey"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -47,13 +48,19 @@ type keys struct {
 	source string
 }
 
-// certificates are what the SP metadata publishes.
-func (k keys) certificates() []*x509.Certificate {
-	all := []*x509.Certificate{k.current.leaf}
+// forMetadata are what the SP metadata publishes, with the key that signs it if
+// that is wanted.
+func (k keys) forMetadata(signed bool) (render.SPKeys, error) {
+	sp := render.SPKeys{Certificates: []*x509.Certificate{k.current.leaf}}
 	if k.next != nil {
-		all = append(all, k.next.leaf)
+		sp.Certificates = append(sp.Certificates, k.next.leaf)
 	}
-	return all
+	if !signed {
+		return sp, nil
+	}
+	var err error
+	sp.Signer, err = spkey.Signer(k.current.key, k.current.certificate)
+	return sp, err
 }
 
 // key finds the tenant's SP key, makes or copies one, or replaces it when it

@@ -247,6 +247,11 @@ type ServiceProvider struct {
 	// +kubebuilder:validation:Enum="urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";"urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 	// +optional
 	NameIDFormat string `json:"nameIDFormat,omitempty"`
+	// SignMetadata puts a signature by the tenant's own key, the one that signs
+	// requests, into the SP metadata: for an identity provider that reads the
+	// metadata again and again and has pinned that key.
+	// +optional
+	SignMetadata bool `json:"signMetadata,omitempty"`
 	// KeySecretRef names a Secret of type kubernetes.io/tls in the tenant's
 	// namespace whose RSA key pair is used, such as one that cert-manager keeps.
 	// A new pair in it takes effect after keyRotation.overlap. Unset: the

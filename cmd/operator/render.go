@@ -191,11 +191,11 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return "", fmt.Errorf("write configuration: %w", err)
 	}
-	certificates, err := keysIn(directory, tenant, base, now)
+	keys, err := keysIn(directory, tenant, base, now)
 	if err != nil {
 		return "", err
 	}
-	files, err := render.Files(tenant, base, idp, nil, certificates)
+	files, err := render.Files(tenant, base, idp, nil, keys)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", v1alpha1.ReasonApplyFailed, err)
 	}
@@ -238,15 +238,15 @@ func withReason(err error) error {
 
 // keysIn keeps the key pair that is in directory, or makes one: a second run
 // must change nothing. The next pair is there when somebody put it there.
-func keysIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) ([]*x509.Certificate, error) {
-	current, err := keyIn(directory, tenant, base, now)
+func keysIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) (render.SPKeys, error) {
+	keys, err := keyIn(directory, tenant, base, now)
 	if err != nil {
-		return nil, err
+		return render.SPKeys{}, err
 	}
 	key, keyErr := os.ReadFile(filepath.Join(directory, tenantconfig.FileNextKey))                         //nolint:gosec // below the directory that the user names
 	certificate, certificateErr := os.ReadFile(filepath.Join(directory, tenantconfig.FileNextCertificate)) //nolint:gosec // likewise
 	if errors.Is(keyErr, os.ErrNotExist) && errors.Is(certificateErr, os.ErrNotExist) {
-		return []*x509.Certificate{current}, nil
+		return keys, nil
 	}
 	err = errors.Join(keyErr, certificateErr)
 	var next *x509.Certificate
@@ -254,34 +254,39 @@ func keysIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomai
 		next, err = spkey.Certificate(key, certificate)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; correct %s and %s in %s, or remove both", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate, directory)
+		return render.SPKeys{}, fmt.Errorf("%s: %w; correct %s and %s in %s, or remove both", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileNextKey, tenantconfig.FileNextCertificate, directory)
 	}
-	return []*x509.Certificate{current, next}, nil
+	keys.Certificates = append(keys.Certificates, next)
+	return keys, nil
 }
 
-func keyIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) (*x509.Certificate, error) {
+func keyIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain, now time.Time) (render.SPKeys, error) {
 	keyFile, certificateFile := filepath.Join(directory, tenantconfig.FileKey), filepath.Join(directory, tenantconfig.FileCertificate)
 	key, keyErr := os.ReadFile(keyFile)                         //nolint:gosec // below the directory that the user names
 	certificate, certificateErr := os.ReadFile(certificateFile) //nolint:gosec // likewise
 	if errors.Is(keyErr, os.ErrNotExist) && errors.Is(certificateErr, os.ErrNotExist) {
 		if sp := tenant.Spec.ServiceProvider; sp != nil && sp.KeySecretRef != nil {
-			return nil, fmt.Errorf("%s: keySecretRef names a Secret of a cluster; put its %s and %s into %s", v1alpha1.ReasonKeySecretInvalid, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
+			return render.SPKeys{}, fmt.Errorf("%s: keySecretRef names a Secret of a cluster; put its %s and %s into %s", v1alpha1.ReasonKeySecretInvalid, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
 		}
 		var err error
 		if key, certificate, err = spkey.Generate(base.Host(tenant.Spec.CustomerName), now); err != nil {
-			return nil, err
+			return render.SPKeys{}, err
 		}
 		if err := writeFiles(directory, tenantconfig.Files{tenantconfig.FileKey: key, tenantconfig.FileCertificate: certificate}); err != nil {
-			return nil, err
+			return render.SPKeys{}, err
 		}
 	} else if err := errors.Join(keyErr, certificateErr); err != nil {
-		return nil, fmt.Errorf("%s: %w; restore the file, or delete %s and %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate)
+		return render.SPKeys{}, fmt.Errorf("%s: %w; restore the file, or delete %s and %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate)
 	}
 	parsed, err := spkey.Certificate(key, certificate)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w; restore it, or delete %s and %s in %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
+		return render.SPKeys{}, fmt.Errorf("%s: %w; restore it, or delete %s and %s in %s to get a new pair", v1alpha1.ReasonKeySecretInvalid, err, tenantconfig.FileKey, tenantconfig.FileCertificate, directory)
 	}
-	return parsed, nil
+	signer, err := spkey.Signer(key, certificate)
+	if err != nil {
+		return render.SPKeys{}, err
+	}
+	return render.SPKeys{Certificates: []*x509.Certificate{parsed}, Signer: signer}, nil
 }
 
 // writeFiles replaces each file that differs at once, the configuration last:

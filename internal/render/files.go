@@ -2,9 +2,11 @@ package render
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,12 +17,19 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// Files renders the configuration of tenant, whose IdP is idp and whose SP key
-// pairs have the given certificates: that in use, and that of its successor if
-// there is one. Withdrawn are certificates that idp lists no
-// longer and that are trusted all the same for some time. Of the tenant's
-// status only sessionsNotBefore counts.
-func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificates []*x509.Certificate) (tenantconfig.Files, error) {
+// SPKeys are the key pairs of a tenant's service provider.
+type SPKeys struct {
+	// Certificates are that of the pair in use, and that of its successor if
+	// there is one.
+	Certificates []*x509.Certificate
+	// Signer is the key in use; nil where a tenant has its metadata not signed.
+	Signer crypto.Signer
+}
+
+// Files renders the configuration of tenant, whose IdP is idp. Withdrawn are
+// certificates that idp lists no longer and that are trusted all the same for
+// some time. Of the tenant's status only sessionsNotBefore counts.
+func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, sp SPKeys) (tenantconfig.Files, error) {
 	idp = canonical(idp)
 	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
 	config := config(tenant, base, idp, trusted)
@@ -32,7 +41,13 @@ func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descri
 	if err != nil {
 		return nil, fmt.Errorf("render IdP metadata: %w", err)
 	}
-	spMetadata, err := spMetadata(config, spCertificates)
+	signer := sp.Signer
+	if !SignsMetadata(tenant) {
+		signer = nil
+	} else if signer == nil {
+		return nil, errors.New("render SP metadata: there is no key to sign it")
+	}
+	spMetadata, err := spMetadata(config, sp.Certificates, signer)
 	if err != nil {
 		return nil, fmt.Errorf("render SP metadata: %w", err)
 	}
@@ -42,6 +57,11 @@ func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descri
 		tenantconfig.FileIDPSigning:  signingPEM(trusted),
 		tenantconfig.FileSPMetadata:  spMetadata,
 	}, nil
+}
+
+// SignsMetadata tells whether the tenant wants its SP metadata to be signed.
+func SignsMetadata(tenant *v1alpha1.SAMLTenant) bool {
+	return tenant.Spec.ServiceProvider != nil && tenant.Spec.ServiceProvider.SignMetadata
 }
 
 // canonical drops what changes from one download to the next without a

@@ -25,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/golden from what is rendered")
 
-func certificates(t *testing.T) []*x509.Certificate {
+func certificates(t *testing.T) render.SPKeys {
 	t.Helper()
 	content, err := os.ReadFile("testdata/sp.crt")
 	if err != nil {
@@ -36,7 +36,7 @@ func certificates(t *testing.T) []*x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []*x509.Certificate{c}
+	return render.SPKeys{Certificates: []*x509.Certificate{c}}
 }
 
 func accepted(t *testing.T) *idpmetadata.Descriptor {
@@ -332,8 +332,8 @@ func TestAccessOfATenant(t *testing.T) {
 }
 
 func TestBothKeysArePublishedDuringARotation(t *testing.T) {
-	current, next := certificates(t)[0], accepted(t).SigningCertificates[0]
-	files, err := render.Files(acme(), base(t), accepted(t), nil, []*x509.Certificate{current, next})
+	current, next := certificates(t).Certificates[0], accepted(t).SigningCertificates[0]
+	files, err := render.Files(acme(), base(t), accepted(t), nil, render.SPKeys{Certificates: []*x509.Certificate{current, next}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package spkey
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -75,6 +76,19 @@ func Certificate(keyPEM, certificatePEM []byte) (*x509.Certificate, error) {
 		return nil, errors.New("the SP key cannot be read or is not that of the certificate")
 	}
 	return certificate, nil
+}
+
+// Signer reads the key of a pair that Certificate has found good.
+func Signer(keyPEM, certificatePEM []byte) (crypto.Signer, error) {
+	pair, err := tls.X509KeyPair(certificatePEM, keyPEM)
+	if err != nil {
+		return nil, errors.New("the SP key cannot be read or is not that of the certificate")
+	}
+	key, ok := pair.PrivateKey.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the SP key is not an RSA key")
+	}
+	return key, nil
 }
 
 func firstCertificate(text []byte) []byte {

@@ -125,3 +125,20 @@ func TestCertificateRefusesWhatIsOfNoUse(t *testing.T) {
 		}
 	}
 }
+
+func TestSigner(t *testing.T) {
+	key, certificate, err := spkey.Generate("a.example.test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := spkey.Certificate(key, certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signer, err := spkey.Signer(key, certificate); err != nil || !leaf.PublicKey.(*rsa.PublicKey).Equal(signer.Public()) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := spkey.Signer([]byte("secret"), certificate); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,7 +1,7 @@
-// Package xmldsig reads enveloped XML signatures in the one shape that SAML
-// allows [SAMLCore 5.4] and tells what they cover and by whose key they are.
-// It has no look-ups: a signature counts only for the element that it is in,
-// and what it covers is handed out as the very bytes that were hashed.
+// Package xmldsig reads and makes enveloped XML signatures in the one shape
+// that SAML allows [SAMLCore 5.4] and tells what they cover and by whose key
+// they are. It has no look-ups: a signature counts only for the element that it
+// is in, and what it covers is handed out as the very bytes that were hashed.
 package xmldsig
 
 import (

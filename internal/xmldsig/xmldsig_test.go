@@ -1,6 +1,11 @@
 package xmldsig_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -87,4 +92,35 @@ func TestOfRefuses(t *testing.T) {
 			assert.Nil(t, s)
 		})
 	}
+}
+
+// Who else reads what is signed is tested where it is: in gateway/sp and render.
+func TestEnveloped(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	const document = `<a xmlns="urn:a" ID="_1&amp;"><b xmlns:c="urn:c" c:d=" x "/> text</a>`
+	sign := func(document string, key crypto.Signer) (string, error) {
+		root, err := xmltree.Parse([]byte(document), xmltree.Limits{Bytes: 1 << 20, Elements: 1000, Parts: 1000})
+		require.NoError(t, err)
+		return xmldsig.Enveloped(root, key, nil)
+	}
+	signature, err := sign(document, key)
+	require.NoError(t, err)
+	again, err := sign(document, key)
+	require.NoError(t, err)
+	assert.Equal(t, signature, again, "there is no randomness in it")
+
+	s, err := signatureOf(t, strings.Replace(document, "<b", signature+"<b", 1))
+	require.NoError(t, err)
+	assert.True(t, s.MadeBy(&key.PublicKey))
+	assert.Nil(t, s.KeyInfo)
+	_, err = s.Content()
+	require.NoError(t, err)
+
+	_, err = sign(strings.Replace(document, " ID=", " id=", 1), key)
+	require.ErrorContains(t, err, "no ID")
+	elliptic, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	_, err = sign(document, elliptic)
+	require.ErrorContains(t, err, "not of RSA")
 }

@@ -45,7 +45,7 @@ refreshInterval: 1h30m
 attributeMapping: {userID: uid, email: mail, givenName: gn, surname: sn, displayName: cn, groups: memberOf}
 authorization: {groupOverage: Tolerate}
 session: {maxDuration: 12h, idleTimeout: 30m}
-serviceProvider: {signAuthnRequests: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
+serviceProvider: {signAuthnRequests: true, signMetadata: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
 metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
 rolloverGrace: 0s
 acceptExpiredCertificatesUntil: "2026-12-24T12:00:00Z"

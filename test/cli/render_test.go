@@ -119,7 +119,7 @@ func files(t *testing.T, directory string) tenantconfig.Files {
 
 func TestRenderWritesWhatTheGatewayServes(t *testing.T) {
 	document, provider := metadata(t)
-	manifests := write(t, "tenants.yaml", manifest("acme-tenant", "acme", "https://idp.example.test/metadata", ""))
+	manifests := write(t, "tenants.yaml", manifest("acme-tenant", "acme", "https://idp.example.test/metadata", "  serviceProvider: {signMetadata: true}\n"))
 	out := filepath.Join(t.TempDir(), "rendered")
 	args := []string{"render", "-f", manifests, "--metadata", document, "--base-domain", "sso.example.com", "--out", out}
 	r := run(t, "", args...)
@@ -134,6 +134,9 @@ func TestRenderWritesWhatTheGatewayServes(t *testing.T) {
 	}
 	if loaded.Config.Host != "acme.sso.example.com" || loaded.Config.IdentityProvider.EntityID != provider.EntityID() || loaded.Key == nil {
 		t.Errorf("the gateway reads %+v", loaded.Config)
+	}
+	if !bytes.Contains(loaded.Metadata, []byte("SignatureValue")) {
+		t.Error("the SP metadata is not signed")
 	}
 	// Again: nothing changes, the key least of all.
 	run(t, "", args...).expect(t, 0)

@@ -85,7 +85,7 @@ var rules = []rule{
 	}, kubernetes...)},
 	{folder: "./internal/refresh"},
 	{folder: "./internal/render", may: []string{
-		"./api", "./internal/idpmetadata", "./internal/tenantconfig",
+		"./api", "./internal/idpmetadata", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, never: gateway},
 	{folder: "./internal/rollout"},
 	{folder: "./internal/spkey"},

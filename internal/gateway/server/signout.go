@@ -27,7 +27,7 @@ func (x *exchange) whoami() {
 		Surname     string   `json:"surname"`
 		Groups      []string `json:"groups"`
 		// GroupsIncomplete: there are more, which the IdP has withheld.
-		GroupsIncomplete bool `json:"groupsIncomplete"`
+		GroupsIncomplete bool `json:"groupsIncomplete,omitempty"`
 	}
 	writeJSON(x.w, http.StatusOK, struct {
 		Tenant        string    `json:"tenant"`

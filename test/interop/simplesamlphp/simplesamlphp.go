@@ -259,6 +259,9 @@ func (p *IDP) configure(program string) {
 		"errorreporting":               false,
 		"assertion.allowed_clock_skew": 60,
 		"metadata.sources":             []map[string]string{{"type": "flatfile"}},
+		// As it comes: a service provider gets the attributes that its metadata
+		// requests, if it requests any.
+		"authproc.idp": map[string]any{"50": "core:AttributeLimit"},
 	})
 	source := map[string]any{"0": "exampleauth:UserPass"}
 	for _, u := range p.options.Users {
