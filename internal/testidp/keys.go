@@ -72,7 +72,8 @@ type publishedKey struct {
 
 // AddKey generates a key and publishes it in the metadata beside the others.
 // It signs nothing until ActivateKey is called with the number returned, as a
-// new certificate of Entra ID is inactive at first.
+// new certificate of Entra ID is inactive at first, unless that of the active
+// one has expired: then it signs at once, without a word to anybody.
 func (p *IDP) AddKey() (int, error) {
 	key, err := NewKey(KeyOptions{NotBefore: p.now()})
 	if err != nil {
@@ -86,7 +87,12 @@ func (p *IDP) AddExistingKey(key *Key) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.metadataChanged = p.now()
-	return p.publish(key)
+	id := p.publish(key)
+	active := p.keys[p.indexOf(p.activeKeyID)]
+	if now := p.now(); now.After(active.Certificate.NotAfter) && !now.After(key.Certificate.NotAfter) {
+		p.activeKeyID = id
+	}
+	return id
 }
 
 // ActivateKey makes the key sign from now on.

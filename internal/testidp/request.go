@@ -26,6 +26,8 @@ const (
 	maxRequestBytes = 256 << 10
 
 	algRSASHA256 = dsig.RSASHA256SignatureMethod
+	// triedCertificates are how many are tried for a request, the newest.
+	triedCertificates = 2
 
 	acPassword                   = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"
 	acPasswordProtectedTransport = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"
@@ -110,8 +112,8 @@ func (p *IDP) receive(r *http.Request) (pendingRequest, error) {
 	if !known {
 		return pendingRequest{}, refuse(codeUnknownApp, "Application with identifier '%s' was not found in the directory '%s'.", req.Issuer, p.tenantID)
 	}
-	if len(sp.VerificationCertificates) > 0 {
-		if err := verify(sp.VerificationCertificates); err != nil {
+	if certificates := sp.VerificationCertificates; len(certificates) > 0 {
+		if err := verify(certificates[max(0, len(certificates)-triedCertificates):]); err != nil {
 			return pendingRequest{}, err
 		}
 	}

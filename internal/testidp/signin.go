@@ -34,6 +34,8 @@ func (p *IDP) routes() *http.ServeMux {
 	mux.HandleFunc("GET /sso", p.serveSSO)
 	mux.HandleFunc("POST /sso", p.serveSSO)
 	mux.HandleFunc("POST /signin", p.serveSignIn)
+	mux.HandleFunc("GET /{directory}/federationmetadata/2007-06/federationmetadata.xml", p.serveFederationMetadata)
+	mux.HandleFunc("GET /{directory}/saml2/{application}", p.serveInstanceSSO)
 	return mux
 }
 
@@ -113,7 +115,7 @@ func (p *IDP) serveSignIn(w http.ResponseWriter, r *http.Request) {
 // respond sends the browser to the ACS with a response to the request.
 func (p *IDP) respond(w http.ResponseWriter, request pendingRequest, o ResponseOptions) {
 	sp, _ := p.serviceProvider(request.serviceProvider)
-	o.Audience = request.serviceProvider
+	o.Audience = audience(request.serviceProvider)
 	o.ACSURL = request.acsURL
 	o.InResponseTo = request.id
 	o.NameIDFormat = request.nameIDFormat

@@ -76,7 +76,8 @@ type User struct {
 type ServiceProvider struct {
 	// ACSURL is the only reply URL.
 	ACSURL string
-	// VerificationCertificates, if any, make signed requests mandatory.
+	// VerificationCertificates, if any, make signed requests mandatory. The last
+	// two are tried.
 	VerificationCertificates []*x509.Certificate
 	// EncryptionCertificate, if any, makes assertions encrypted.
 	EncryptionCertificate *x509.Certificate
@@ -96,6 +97,8 @@ type Counts struct {
 //	GET /metadata
 //	GET, POST /sso
 //	POST /signin
+//	GET /{directory}/federationmetadata/2007-06/federationmetadata.xml
+//	GET /{directory}/saml2/{application}
 //
 // All methods are safe for concurrent use.
 type IDP struct {
@@ -115,6 +118,7 @@ type IDP struct {
 	activeKeyID        int
 	metadataChanged    time.Time
 	metadataHandler    http.Handler
+	directoryKey       func() (*Key, error)
 	pending            pendingRequests
 	counts             Counts
 }
@@ -155,6 +159,7 @@ func New(o Options) (*IDP, error) {
 	for _, key := range o.Keys {
 		p.publish(key)
 	}
+	p.directoryKey = sync.OnceValues(func() (*Key, error) { return NewKey(KeyOptions{CommonName: "directory"}) })
 	p.activeKeyID = p.keys[0].id
 	p.metadataChanged = p.now()
 	p.mux = p.routes()
