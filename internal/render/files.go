@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -23,6 +24,9 @@ import (
 func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificates []*x509.Certificate) (tenantconfig.Files, error) {
 	idp = canonical(idp)
 	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
+	if binding := requestBinding(tenant); len(ssoEndpoints(tenant, idp)) == 0 && binding != "" {
+		return nil, fmt.Errorf("the IdP has no https single sign-on endpoint for serviceProvider.requestBinding %s; enable one at the IdP, or unset requestBinding", binding)
+	}
 	config := config(tenant, base, idp, trusted)
 	encoded, err := tenantconfig.Encode(config)
 	if err != nil {
@@ -71,11 +75,21 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		MetadataURL:       urls.MetadataURL,
 		SignAuthnRequests: idp.WantAuthnRequestsSigned,
 	}
-	if spec.ServiceProvider != nil {
-		if sign := spec.ServiceProvider.SignAuthnRequests; sign != nil {
+	if wanted := spec.ServiceProvider; wanted != nil {
+		if sign := wanted.SignAuthnRequests; sign != nil {
 			sp.SignAuthnRequests = *sign
 		}
-		sp.NameIDFormat = spec.ServiceProvider.NameIDFormat
+		sp.NameIDFormat = wanted.NameIDFormat
+		sp.ForceAuthn = wanted.ForceAuthn
+		sp.WantAssertionsEncrypted = wanted.WantAssertionsEncrypted
+		if context := wanted.RequestedAuthnContext; context != nil {
+			sp.RequestedAuthnContext = &tenantconfig.RequestedAuthnContext{
+				ClassRefs: context.ClassRefs, Comparison: cmp.Or(context.Comparison, tenantconfig.ComparisonExact),
+			}
+		}
+		if wanted.AllowIDPInitiated != v1alpha1.IDPInitiatedRefuse {
+			sp.IDPInitiated = tenantconfig.IDPInitiated(wanted.AllowIDPInitiated)
+		}
 	}
 	certificates := make([]string, len(trusted))
 	for i, c := range trusted {
@@ -95,7 +109,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		ServiceProvider: sp,
 		IdentityProvider: tenantconfig.IdentityProvider{
 			EntityID:            idp.EntityID,
-			SSO:                 ssoEndpoints(idp),
+			SSO:                 ssoEndpoints(tenant, idp),
 			SigningCertificates: certificates,
 		},
 		AttributeMapping: attributeMapping(spec.AttributeMapping),
@@ -103,11 +117,18 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	}
 }
 
-// ssoEndpoints returns the https endpoints, Redirect before POST: a redirect
-// needs no script in the browser.
-func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+// ssoEndpoints returns the https endpoints that the tenant wants, Redirect
+// before POST: a redirect needs no script in the browser.
+func ssoEndpoints(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+	bindings := []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST}
+	switch requestBinding(tenant) {
+	case v1alpha1.RequestBindingRedirect:
+		bindings = bindings[:1]
+	case v1alpha1.RequestBindingPOST:
+		bindings = bindings[1:]
+	}
 	var endpoints []tenantconfig.Endpoint
-	for _, binding := range []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST} {
+	for _, binding := range bindings {
 		for _, e := range idp.SSO {
 			if e.Binding == binding && strings.HasPrefix(e.Location, "https://") {
 				endpoints = append(endpoints, tenantconfig.Endpoint{Binding: e.Binding, Location: e.Location})
@@ -117,9 +138,16 @@ func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
 	return endpoints
 }
 
-// SSOURL is where users of the IdP are sent first.
-func SSOURL(idp *idpmetadata.Descriptor) string {
-	if endpoints := ssoEndpoints(idp); len(endpoints) > 0 {
+func requestBinding(tenant *v1alpha1.SAMLTenant) v1alpha1.RequestBinding {
+	if tenant.Spec.ServiceProvider == nil {
+		return ""
+	}
+	return tenant.Spec.ServiceProvider.RequestBinding
+}
+
+// SSOURL is where the tenant's users are sent to sign in.
+func SSOURL(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) string {
+	if endpoints := ssoEndpoints(tenant, idp); len(endpoints) > 0 {
 		return endpoints[0].Location
 	}
 	return ""
