@@ -213,9 +213,9 @@ type ServiceProvider struct {
 	// +kubebuilder:validation:Enum="urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";"urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress";"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 	// +optional
 	NameIDFormat string `json:"nameIDFormat,omitempty"`
-	// RequestBinding is how requests travel to the identity provider: Redirect
-	// or POST, for which its metadata must have an endpoint. Unset: Redirect if
-	// there is one, else POST.
+	// RequestBinding is how requests travel to the identity provider, if its
+	// metadata has an endpoint for that: Redirect, the default, or POST. Else
+	// they travel the other way.
 	// +optional
 	RequestBinding RequestBinding `json:"requestBinding,omitempty"`
 	// ForceAuthn has the identity provider ask for credentials at each sign-in,

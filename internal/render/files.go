@@ -24,9 +24,6 @@ import (
 func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, spCertificates []*x509.Certificate) (tenantconfig.Files, error) {
 	idp = canonical(idp)
 	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
-	if binding := requestBinding(tenant); len(ssoEndpoints(tenant, idp)) == 0 && binding != "" {
-		return nil, fmt.Errorf("the IdP has no https single sign-on endpoint for serviceProvider.requestBinding %s; enable one at the IdP, or unset requestBinding", binding)
-	}
 	config := config(tenant, base, idp, trusted)
 	encoded, err := tenantconfig.Encode(config)
 	if err != nil {
@@ -117,15 +114,14 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	}
 }
 
-// ssoEndpoints returns the https endpoints that the tenant wants, Redirect
-// before POST: a redirect needs no script in the browser.
+// ssoEndpoints returns the https endpoints, those of the binding that the tenant
+// wants first. Without a wish that is Redirect: it needs no script in the
+// browser. A wish that the IdP does not meet must not keep a configuration from
+// being written, since that may have to keep people out.
 func ssoEndpoints(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
 	bindings := []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST}
-	switch requestBinding(tenant) {
-	case v1alpha1.RequestBindingRedirect:
-		bindings = bindings[:1]
-	case v1alpha1.RequestBindingPOST:
-		bindings = bindings[1:]
+	if sp := tenant.Spec.ServiceProvider; sp != nil && sp.RequestBinding == v1alpha1.RequestBindingPOST {
+		slices.Reverse(bindings)
 	}
 	var endpoints []tenantconfig.Endpoint
 	for _, binding := range bindings {
@@ -136,13 +132,6 @@ func ssoEndpoints(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) []te
 		}
 	}
 	return endpoints
-}
-
-func requestBinding(tenant *v1alpha1.SAMLTenant) v1alpha1.RequestBinding {
-	if tenant.Spec.ServiceProvider == nil {
-		return ""
-	}
-	return tenant.Spec.ServiceProvider.RequestBinding
 }
 
 // SSOURL is where the tenant's users are sent to sign in.
