@@ -279,6 +279,32 @@ func TestT6_UnsolicitedResponsesNeedAPageOfTheirOwn(t *testing.T) {
 	}
 }
 
+// Going back in the history works as elsewhere, and what is wrong with a
+// response is told in the page that its user sees.
+func TestOutdatedAnswersWhereUnsolicitedOnesAreTaken(t *testing.T) {
+	w := newWorld(t, idpInitiated(tenantconfig.IDPInitiatedAccept))
+	p := w.person()
+	requestID, _ := p.login(acme, "/")
+	response := w.issue(acme, acme, requestID)
+	p.post(acme, response, "")
+	for _, code := range []string{"unsolicited_response", "issue_instant_invalid"} {
+		if a := p.post(acme, response, ""); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/" || w.log.lastCode(t) != code {
+			t.Errorf("signed in: status %d, location %q, log %s", a.StatusCode, a.Header.Get("Location"), w.log.last())
+		}
+		if a := w.person().postUnsolicited(response, "", fromTheIDP...); a.Header.Get("Location") != "/saml/acs" || w.log.lastCode(t) != code {
+			t.Errorf("not signed in: status %d, location %q, log %s", a.StatusCode, a.Header.Get("Location"), w.log.last())
+		}
+		w.clock.advance(10 * time.Minute)
+	}
+	unsigned := w.issue(acme, acme, "", func(o *testidp.ResponseOptions) { o.Signing = testidp.SignNothing })
+	a := w.person().postUnsolicited(unsigned, "", fromTheIDP...)
+	_, supportID, _ := strings.Cut(a.body, "Support ID: <code>")
+	supportID, _, _ = strings.Cut(supportID, "<")
+	if a.StatusCode != http.StatusForbidden || supportID == "" || !strings.Contains(w.log.last(), supportID) || w.log.lastCode(t) != "signature_missing" {
+		t.Errorf("status %d, support ID %q, log %s", a.StatusCode, supportID, w.log.last())
+	}
+}
+
 func TestUnsolicitedResponsesOfADisabledTenantAreRefused(t *testing.T) {
 	w := newWorld(t, configured(func(c *tenantconfig.Config) {
 		c.ServiceProvider.IDPInitiated, c.Disabled = tenantconfig.IDPInitiatedAccept, true

@@ -179,7 +179,7 @@ func (x *exchange) acs() {
 	}
 	assertion, err := x.verify(response, pending, now)
 	switch {
-	case err != nil && len(pending) == 0:
+	case len(pending) == 0 && late(err):
 		x.outdated(nil, string(sp.CodeOf(err)), err)
 		return
 	case err != nil:
@@ -199,6 +199,11 @@ func (x *exchange) acs() {
 	default:
 		x.admit(assertion, &answered, answered.ReturnTo, now)
 	}
+}
+
+// late says whether an answer was refused as one is that comes once more.
+func late(err error) bool {
+	return slices.Contains([]sp.Code{sp.CodeUnsolicited, sp.CodeIssueInstantInvalid}, sp.CodeOf(err))
 }
 
 // admit signs the user in by an assertion that was verified, and answers that
