@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/paths"
@@ -80,6 +79,5 @@ func (x *exchange) relayTarget() string {
 	if len(states) != 1 {
 		return paths.Home
 	}
-	// What is left is a path or nothing that ReturnTo would take.
-	return paths.ReturnTo(strings.TrimPrefix(states[0], x.tenant.Config.ServiceProvider.SignOnURL))
+	return paths.OnSite(x.tenant.Config.ServiceProvider.SignOnURL, states[0])
 }
