@@ -256,8 +256,10 @@ type RequestBinding string
 
 // Values of RequestBinding.
 const (
+	// RequestBindingRedirect puts requests into the address (HTTP-Redirect).
 	RequestBindingRedirect RequestBinding = "Redirect"
-	RequestBindingPOST     RequestBinding = "POST"
+	// RequestBindingPOST puts them into a form that a page sends (HTTP-POST).
+	RequestBindingPOST RequestBinding = "POST"
 )
 
 // IDPInitiated says what becomes of responses to no request.
@@ -266,9 +268,12 @@ type IDPInitiated string
 
 // Values of IDPInitiated.
 const (
-	IDPInitiatedRefuse  IDPInitiated = "Refuse"
+	// IDPInitiatedRefuse shows the user a page that offers to sign in.
+	IDPInitiatedRefuse IDPInitiated = "Refuse"
+	// IDPInitiatedRestart begins a sign-in by a request of our own.
 	IDPInitiatedRestart IDPInitiated = "Restart"
-	IDPInitiatedAccept  IDPInitiated = "Accept"
+	// IDPInitiatedAccept signs the user in by the response.
+	IDPInitiatedAccept IDPInitiated = "Accept"
 )
 
 // RequestedAuthnContext names ways of authentication, in the words of SAML.
