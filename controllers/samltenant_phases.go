@@ -213,6 +213,9 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)
 	}
 	s.files = files
+	if s.tenant.Status.IDP != nil {
+		s.tenant.Status.IDP.SSOURL = render.SSOURL(s.tenant, s.idp)
+	}
 	return outcome{}
 }
 

@@ -47,7 +47,7 @@ func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
 	s.idp, s.unproven = idp, false
 	status.RejectedDigest = ""
 	status.IDP = &v1alpha1.IDPStatus{
-		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
+		EntityID: idp.EntityID, SSOURL: render.SSOURL(s.tenant, idp), Digest: digest, Source: sourceOf(s.tenant),
 		ETag: s.fetched.ETag, LastModified: s.fetched.LastModified,
 	}
 	if !idp.ValidUntil.IsZero() {
@@ -65,7 +65,7 @@ func (s *scope) tellChange(idp *idpmetadata.Descriptor) {
 	if s.idp != nil {
 		s.notes = append(s.notes, note{corev1.EventTypeNormal, v1alpha1.EventMetadataChanged, "TakeOver",
 			"the identity provider's metadata changed: " + certificateChange(s.idp.SigningCertificates, idp.SigningCertificates)})
-		if before, after := host(render.SSOURL(s.idp)), host(render.SSOURL(idp)); before != after {
+		if before, after := host(render.SSOURL(s.tenant, s.idp)), host(render.SSOURL(s.tenant, idp)); before != after {
 			s.notes = append(s.notes, note{corev1.EventTypeWarning, v1alpha1.EventSSOHostChanged, "TakeOver",
 				fmt.Sprintf("users are now sent to the host %q to sign in, before to %q; ask the identity provider's administrator if that is unexpected", after, before)})
 		}

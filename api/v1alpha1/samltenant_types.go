@@ -236,6 +236,7 @@ type Session struct {
 }
 
 // ServiceProvider configures our side of the SAML exchange.
+// +kubebuilder:validation:XValidation:rule="!has(self.forceAuthn) || !self.forceAuthn || !has(self.allowIDPInitiated) || self.allowIDPInitiated != 'Accept'",message="forceAuthn cannot be asked for in a sign-in that nobody requested; with it, set allowIDPInitiated to Restart or Refuse"
 type ServiceProvider struct {
 	// SignAuthnRequests signs requests by RSA-SHA256 with the tenant's own key,
 	// whose certificate is in the SP metadata. Unset: only when the identity
@@ -252,6 +253,32 @@ type ServiceProvider struct {
 	// metadata again and again and has pinned that key.
 	// +optional
 	SignMetadata bool `json:"signMetadata,omitempty"`
+	// RequestBinding is how requests travel to the identity provider, if its
+	// metadata has an endpoint for that: Redirect, the default, or POST. Else
+	// they travel the other way.
+	// +optional
+	RequestBinding RequestBinding `json:"requestBinding,omitempty"`
+	// ForceAuthn has the identity provider ask for credentials at each sign-in,
+	// whether it knows the user already or not. A sign-in by an authentication
+	// from before the request is refused.
+	// +optional
+	ForceAuthn bool `json:"forceAuthn,omitempty"`
+	// RequestedAuthnContext asks for a way of authentication. Unset, as Entra ID
+	// wants it: the identity provider's own policy decides.
+	// +optional
+	RequestedAuthnContext *RequestedAuthnContext `json:"requestedAuthnContext,omitempty"`
+	// WantAssertionsEncrypted refuses assertions that are not encrypted for the
+	// tenant's own key. The identity provider has to be told to encrypt.
+	// +optional
+	WantAssertionsEncrypted bool `json:"wantAssertionsEncrypted,omitempty"`
+	// AllowIDPInitiated says what becomes of a sign-in that begins at the
+	// identity provider, so of a response to no request. Refuse when unset.
+	// Restart does not use the response but begins a sign-in of our own at the
+	// identity provider, which knows the user by then. Accept uses it, so that
+	// others can sign users in under their own name without their knowledge:
+	// prefer Restart.
+	// +optional
+	AllowIDPInitiated IDPInitiated `json:"allowIDPInitiated,omitempty"`
 	// KeySecretRef names a Secret of type kubernetes.io/tls in the tenant's
 	// namespace whose RSA key pair is used, such as one that cert-manager keeps.
 	// A new pair in it takes effect after keyRotation.overlap. Unset: the
@@ -261,6 +288,51 @@ type ServiceProvider struct {
 	// KeyRotation says when the SP key is replaced.
 	// +optional
 	KeyRotation *KeyRotation `json:"keyRotation,omitempty"`
+}
+
+// RequestBinding is a SAML binding for requests.
+// +kubebuilder:validation:Enum=Redirect;POST
+type RequestBinding string
+
+// Values of RequestBinding.
+const (
+	// RequestBindingRedirect puts requests into the address (HTTP-Redirect).
+	RequestBindingRedirect RequestBinding = "Redirect"
+	// RequestBindingPOST puts them into a form that a page sends (HTTP-POST).
+	RequestBindingPOST RequestBinding = "POST"
+)
+
+// IDPInitiated says what becomes of responses to no request.
+// +kubebuilder:validation:Enum=Refuse;Restart;Accept
+type IDPInitiated string
+
+// Values of IDPInitiated.
+const (
+	// IDPInitiatedRefuse shows the user a page that offers to sign in.
+	IDPInitiatedRefuse IDPInitiated = "Refuse"
+	// IDPInitiatedRestart begins a sign-in by a request of our own.
+	IDPInitiatedRestart IDPInitiated = "Restart"
+	// IDPInitiatedAccept signs the user in by the response.
+	IDPInitiatedAccept IDPInitiated = "Accept"
+)
+
+// RequestedAuthnContext names ways of authentication, in the words of SAML.
+type RequestedAuthnContext struct {
+	// ClassRefs are the classes to ask for, in order of preference, such as
+	// https://refeds.org/profile/mfa.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.all(c, c.matches('^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$'))",message="each must be a URI, such as urn:oasis:names:tc:SAML:2.0:ac:classes:TimeSyncToken"
+	// +listType=atomic
+	ClassRefs []string `json:"classRefs"`
+	// Comparison is exact when unset: the user must have been authenticated by
+	// one of the classes, or is refused. With minimum, maximum and better the
+	// identity provider alone decides what is as good; Entra ID knows exact only.
+	// +kubebuilder:validation:Enum=exact;minimum;maximum;better
+	// +optional
+	Comparison string `json:"comparison,omitempty"`
 }
 
 // KeyRotation replaces the SP key in two steps: the next key is published in

@@ -23,9 +23,9 @@ type operator struct {
 }
 
 // newWorldWith starts a world in which the gateway has that operator.
-func newWorldWith(t *testing.T, o *operator) *world {
+func newWorldWith(t *testing.T, o *operator, more ...func(*world, *gateway.Options)) *world {
 	t.Helper()
-	return newWorld(t, func(_ *world, options *gateway.Options) {
+	return newWorld(t, append(more, func(_ *world, options *gateway.Options) {
 		options.Refresh = func(_ context.Context, tenant string) error {
 			if tenant != acme {
 				t.Errorf("refresh of %q", tenant)
@@ -36,7 +36,7 @@ func newWorldWith(t *testing.T, o *operator) *world {
 			}
 			return o.refresh()
 		}
-	})
+	})...)
 }
 
 // publish renders what the IdP publishes now.
@@ -82,6 +82,25 @@ func TestAnUnannouncedKeyIsAcceptedWithoutASecondTry(t *testing.T) {
 	}
 	if n := o.asked.Load(); n != 1 {
 		t.Errorf("the operator was asked %d times", n)
+	}
+}
+
+// Where users come from the IdP's portal, the first of them is as well.
+func TestAnUnannouncedKeyIsAcceptedInUnsolicitedResponses(t *testing.T) {
+	unsolicited := func(c *tenantconfig.Config) { c.ServiceProvider.IDPInitiated = tenantconfig.IDPInitiatedAccept }
+	o := &operator{}
+	w := newWorldWith(t, o, configured(unsolicited))
+	o.refresh = func() error { return w.publish(unsolicited) }
+	w.rotate()
+	p := w.person()
+	if a := p.postUnsolicited(w.issue(acme, acme, ""), "/deep", fromTheIDP...); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/deep" {
+		t.Fatalf("status %d, log %s", a.StatusCode, w.log.last())
+	}
+	// Not if the tenant refuses them by now.
+	w.rotate()
+	o.refresh = func() error { return w.publish() }
+	if a := w.person().postUnsolicited(w.issue(acme, acme, ""), ""); a.StatusCode != http.StatusForbidden || w.log.lastCode(t) != "unsolicited_response" {
+		t.Errorf("status %d, log %s", a.StatusCode, w.log.last())
 	}
 }
 

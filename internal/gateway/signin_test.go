@@ -17,7 +17,6 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
-	"cequence.cloud/saml-operator/internal/testbrowser"
 	"cequence.cloud/saml-operator/internal/testidp"
 )
 
@@ -32,11 +31,7 @@ func TestSignInWithABrowser(t *testing.T) {
 				return (w.person().get(site(acme)+"/saml/login").StatusCode == http.StatusFound) == (binding == tenantconfig.BindingRedirect)
 			})
 
-			address := w.server.Listener.Addr().String()
-			browser := testbrowser.New(testbrowser.Options{RootCAs: w.roots, Dial: map[string]string{
-				host(acme): address, "idp-" + host(acme): address,
-			}})
-			t.Cleanup(browser.CloseIdleConnections)
+			browser, _ := w.browser()
 			page, err := browser.SignIn(t.Context(), site(acme)+"/reports/2026?view=a%2Fb&x=1", alice, password)
 			if err != nil {
 				t.Fatalf("SignIn: %v\nsteps: %v\nlog: %s", err, browser.Steps(), w.log.last())

@@ -392,17 +392,32 @@ func (p *person) login(tenant, returnTo string) (requestID, relayState string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return readRequest(p.t, target).ID, target.Query().Get("RelayState")
+}
+
+// authnRequest is what an IdP reads.
+type authnRequest struct {
+	ID         string `xml:"ID,attr"`
+	ForceAuthn bool   `xml:"ForceAuthn,attr"`
+	IsPassive  bool   `xml:"IsPassive,attr"`
+	Context    struct {
+		Comparison string   `xml:"Comparison,attr"`
+		ClassRefs  []string `xml:"AuthnContextClassRef"`
+	} `xml:"RequestedAuthnContext"`
+}
+
+// readRequest reads the request in the query of the IdP's address.
+func readRequest(t *testing.T, target *url.URL) authnRequest {
+	t.Helper()
 	deflated, err := base64.StdEncoding.DecodeString(target.Query().Get("SAMLRequest"))
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	var request struct {
-		ID string `xml:"ID,attr"`
-	}
+	var request authnRequest
 	if err := xml.NewDecoder(flate.NewReader(bytes.NewReader(deflated))).Decode(&request); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return request.ID, target.Query().Get("RelayState")
+	return request
 }
 
 // issue makes a response of one IdP that is good for a tenant, unless it is
@@ -423,11 +438,16 @@ func (w *world) issue(idp, tenant, requestID string, alter ...func(*testidp.Resp
 // post delivers a response to a tenant.
 func (p *person) post(tenant string, response []byte, relayState string) answer {
 	p.t.Helper()
+	return p.do(p.postRequest(tenant, response, relayState))
+}
+
+func (p *person) postRequest(tenant string, response []byte, relayState string) *http.Request {
+	p.t.Helper()
 	r := p.request(http.MethodPost, acsURL(tenant), strings.NewReader(url.Values{
 		"SAMLResponse": {base64.StdEncoding.EncodeToString(response)}, "RelayState": {relayState},
 	}.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return p.do(r)
+	return r
 }
 
 // signIn signs in and fails the test if that does not work.

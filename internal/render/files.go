@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
@@ -91,11 +92,21 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		MetadataURL:       urls.MetadataURL,
 		SignAuthnRequests: idp.WantAuthnRequestsSigned,
 	}
-	if spec.ServiceProvider != nil {
-		if sign := spec.ServiceProvider.SignAuthnRequests; sign != nil {
+	if wanted := spec.ServiceProvider; wanted != nil {
+		if sign := wanted.SignAuthnRequests; sign != nil {
 			sp.SignAuthnRequests = *sign
 		}
-		sp.NameIDFormat = spec.ServiceProvider.NameIDFormat
+		sp.NameIDFormat = wanted.NameIDFormat
+		sp.ForceAuthn = wanted.ForceAuthn
+		sp.WantAssertionsEncrypted = wanted.WantAssertionsEncrypted
+		if context := wanted.RequestedAuthnContext; context != nil {
+			sp.RequestedAuthnContext = &tenantconfig.RequestedAuthnContext{
+				ClassRefs: context.ClassRefs, Comparison: cmp.Or(context.Comparison, tenantconfig.ComparisonExact),
+			}
+		}
+		if wanted.AllowIDPInitiated != v1alpha1.IDPInitiatedRefuse {
+			sp.IDPInitiated = tenantconfig.IDPInitiated(wanted.AllowIDPInitiated)
+		}
 	}
 	certificates := make([]string, len(trusted))
 	for i, c := range trusted {
@@ -121,7 +132,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		ServiceProvider: sp,
 		IdentityProvider: tenantconfig.IdentityProvider{
 			EntityID:            idp.EntityID,
-			SSO:                 ssoEndpoints(idp),
+			SSO:                 ssoEndpoints(tenant, idp),
 			SigningCertificates: certificates,
 			AcceptExpiredUntil:  acceptExpiredUntil,
 		},
@@ -130,11 +141,17 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	}
 }
 
-// ssoEndpoints returns the https endpoints, Redirect before POST: a redirect
-// needs no script in the browser.
-func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+// ssoEndpoints returns the https endpoints, those of the binding that the tenant
+// wants first. Without a wish that is Redirect: it needs no script in the
+// browser. A wish that the IdP does not meet must not keep a configuration from
+// being written, since that may have to keep people out.
+func ssoEndpoints(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+	bindings := []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST}
+	if sp := tenant.Spec.ServiceProvider; sp != nil && sp.RequestBinding == v1alpha1.RequestBindingPOST {
+		slices.Reverse(bindings)
+	}
 	var endpoints []tenantconfig.Endpoint
-	for _, binding := range []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST} {
+	for _, binding := range bindings {
 		for _, e := range idp.SSO {
 			if e.Binding == binding && strings.HasPrefix(e.Location, "https://") {
 				endpoints = append(endpoints, tenantconfig.Endpoint{Binding: e.Binding, Location: e.Location})
@@ -144,9 +161,9 @@ func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
 	return endpoints
 }
 
-// SSOURL is where users of the IdP are sent first.
-func SSOURL(idp *idpmetadata.Descriptor) string {
-	if endpoints := ssoEndpoints(idp); len(endpoints) > 0 {
+// SSOURL is where the tenant's users are sent to sign in.
+func SSOURL(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) string {
+	if endpoints := ssoEndpoints(tenant, idp); len(endpoints) > 0 {
 		return endpoints[0].Location
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -205,6 +206,82 @@ func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
 		}
 		if c.ServiceProvider.SignAuthnRequests != test.signed {
 			t.Errorf("IdP wants %v, tenant says %v: signed %v", test.wanted, test.tenant, c.ServiceProvider.SignAuthnRequests)
+		}
+	}
+}
+
+func rendered(t *testing.T, spec *v1alpha1.ServiceProvider, d *idpmetadata.Descriptor) (tenantconfig.Config, error) {
+	t.Helper()
+	tenant := acme()
+	tenant.Spec.ServiceProvider = spec
+	files, err := render.Files(tenant, base(t), d, nil, certificates(t))
+	if err != nil {
+		return tenantconfig.Config{}, err
+	}
+	return tenantconfig.Decode(files[tenantconfig.FileConfig])
+}
+
+func TestRequestsGoByTheBindingThatTheTenantWants(t *testing.T) {
+	const redirect, post = tenantconfig.BindingRedirect, tenantconfig.BindingPOST
+	for _, test := range []struct {
+		has    []string
+		wanted v1alpha1.RequestBinding
+		want   []string
+	}{
+		{[]string{post, redirect}, "", []string{redirect, post}},
+		{[]string{post, redirect}, v1alpha1.RequestBindingRedirect, []string{redirect, post}},
+		{[]string{redirect, post}, v1alpha1.RequestBindingPOST, []string{post, redirect}},
+		{[]string{post}, "", []string{post}},
+		// What works is better than what is wanted.
+		{[]string{post}, v1alpha1.RequestBindingRedirect, []string{post}},
+		{[]string{redirect}, v1alpha1.RequestBindingPOST, []string{redirect}},
+	} {
+		d := accepted(t)
+		d.SSO = nil
+		for _, binding := range test.has {
+			d.SSO = append(d.SSO, idpmetadata.Endpoint{Binding: binding, Location: "https://idp.example.com/" + binding})
+		}
+		spec := &v1alpha1.ServiceProvider{RequestBinding: test.wanted}
+		c, err := rendered(t, spec, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range c.IdentityProvider.SSO {
+			got = append(got, e.Binding)
+		}
+		tenant := acme()
+		tenant.Spec.ServiceProvider = spec
+		if url := render.SSOURL(tenant, d); !slices.Equal(got, test.want) || url != "https://idp.example.com/"+test.want[0] {
+			t.Errorf("%+v: got %v, and the status shows %s", test, got, url)
+		}
+	}
+}
+
+func TestWishesOfTheTenant(t *testing.T) {
+	const mfa = "https://refeds.org/profile/mfa"
+	for _, test := range []struct {
+		spec v1alpha1.ServiceProvider
+		want tenantconfig.ServiceProvider
+	}{
+		{v1alpha1.ServiceProvider{}, tenantconfig.ServiceProvider{}},
+		{v1alpha1.ServiceProvider{AllowIDPInitiated: v1alpha1.IDPInitiatedRefuse}, tenantconfig.ServiceProvider{}},
+		{v1alpha1.ServiceProvider{AllowIDPInitiated: v1alpha1.IDPInitiatedRestart}, tenantconfig.ServiceProvider{IDPInitiated: tenantconfig.IDPInitiatedRestart}},
+		{v1alpha1.ServiceProvider{AllowIDPInitiated: v1alpha1.IDPInitiatedAccept}, tenantconfig.ServiceProvider{IDPInitiated: tenantconfig.IDPInitiatedAccept}},
+		{v1alpha1.ServiceProvider{ForceAuthn: true, WantAssertionsEncrypted: true}, tenantconfig.ServiceProvider{ForceAuthn: true, WantAssertionsEncrypted: true}},
+		{v1alpha1.ServiceProvider{RequestedAuthnContext: &v1alpha1.RequestedAuthnContext{ClassRefs: []string{mfa}}},
+			tenantconfig.ServiceProvider{RequestedAuthnContext: &tenantconfig.RequestedAuthnContext{ClassRefs: []string{mfa}, Comparison: "exact"}}},
+		{v1alpha1.ServiceProvider{RequestedAuthnContext: &v1alpha1.RequestedAuthnContext{ClassRefs: []string{mfa}, Comparison: "better"}},
+			tenantconfig.ServiceProvider{RequestedAuthnContext: &tenantconfig.RequestedAuthnContext{ClassRefs: []string{mfa}, Comparison: "better"}}},
+	} {
+		c, err := rendered(t, &test.spec, accepted(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := c.ServiceProvider
+		got.EntityID, got.SignOnURL, got.ACSURL, got.MetadataURL = "", "", "", ""
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%+v became %+v, want %+v", test.spec, got, test.want)
 		}
 	}
 }

@@ -87,11 +87,13 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 			in.Tenant, in.IDPEntityID, in.AssertionID, in.AssertionExpires.UnixMilli()); err != nil {
 			return err
 		}
-		if err := insertOnce(ctx, tx, ErrRequestAnswered,
-			`INSERT INTO answered_requests (tenant, request_id, expires_at)
-			 VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-			in.Tenant, in.RequestID, in.RequestExpires.UnixMilli()); err != nil {
-			return err
+		if in.RequestID != "" {
+			if err := insertOnce(ctx, tx, ErrRequestAnswered,
+				`INSERT INTO answered_requests (tenant, request_id, expires_at)
+				 VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+				in.Tenant, in.RequestID, in.RequestExpires.UnixMilli()); err != nil {
+				return err
+			}
 		}
 		p := in.Profile
 		user, err := scanUser(tx.QueryRowContext(ctx,

@@ -59,7 +59,8 @@ type SignIn struct {
 	AssertionID string
 	// AssertionExpires is when the assertion is refused for its age anyway.
 	AssertionExpires time.Time
-	RequestID        string
+	// RequestID is empty if the assertion answers no request.
+	RequestID string
 	// RequestExpires is when an answer to the request is refused anyway.
 	RequestExpires time.Time
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,7 +64,40 @@ type ServiceProvider struct {
 	SignAuthnRequests bool `json:"signAuthnRequests,omitempty"`
 	// NameIDFormat is asked for in requests; empty leaves the choice to the IdP.
 	NameIDFormat string `json:"nameIDFormat,omitempty"`
+	// ForceAuthn: every request asks for an authentication anew, and an older
+	// one is refused.
+	ForceAuthn            bool                   `json:"forceAuthn,omitempty"`
+	RequestedAuthnContext *RequestedAuthnContext `json:"requestedAuthnContext,omitempty"`
+	// WantAssertionsEncrypted: a plain assertion is refused.
+	WantAssertionsEncrypted bool `json:"wantAssertionsEncrypted,omitempty"`
+	// IDPInitiated says what becomes of a response to no request; empty is
+	// IDPInitiatedRefuse.
+	IDPInitiated IDPInitiated `json:"allowIDPInitiated,omitempty"`
 }
+
+// RequestedAuthnContext is a wish for ways of authentication.
+// [SAMLCore 3.3.2.2.1]
+type RequestedAuthnContext struct {
+	ClassRefs []string `json:"classRefs"`
+	// Comparison is one of SAML's; with ComparisonExact the answer has to name
+	// one of ClassRefs.
+	Comparison string `json:"comparison"`
+}
+
+// ComparisonExact is the comparison that the gateway can hold an answer to.
+const ComparisonExact = "exact"
+
+// IDPInitiated says what becomes of a response to no request.
+type IDPInitiated string
+
+// Values of IDPInitiated.
+const (
+	IDPInitiatedRefuse IDPInitiated = ""
+	// IDPInitiatedRestart begins a sign-in by a request of our own.
+	IDPInitiatedRestart IDPInitiated = "Restart"
+	// IDPInitiatedAccept signs the user in by the response.
+	IDPInitiatedAccept IDPInitiated = "Accept"
+)
 
 // IdentityProvider is the customer's side, as accepted from its metadata.
 type IdentityProvider struct {
@@ -233,6 +267,7 @@ func (c Config) Validate() error {
 			fail("identityProvider.signingCertificates[%d] is not base64", i)
 		}
 	}
+	c.ServiceProvider.validate(fail)
 	if c.Session.MaxDuration <= 0 || c.Session.IdleTimeout <= 0 {
 		fail("session.maxDurationSeconds and session.idleTimeoutSeconds must be positive")
 	}
@@ -240,4 +275,26 @@ func (c Config) Validate() error {
 		return fmt.Errorf("tenant configuration: %w", err)
 	}
 	return nil
+}
+
+// validate is for what must not be guessed: a wish that is not understood would
+// go out as another one, or not be held to.
+func (sp ServiceProvider) validate(fail func(format string, args ...any)) {
+	switch sp.IDPInitiated {
+	case IDPInitiatedRefuse, IDPInitiatedRestart:
+	case IDPInitiatedAccept:
+		if sp.ForceAuthn {
+			fail("serviceProvider.forceAuthn cannot be held to for responses to no request, which allowIDPInitiated accepts")
+		}
+	default:
+		fail("serviceProvider.allowIDPInitiated is %q, want Restart, Accept or nothing", sp.IDPInitiated)
+	}
+	if wish := sp.RequestedAuthnContext; wish != nil {
+		if len(wish.ClassRefs) == 0 || slices.Contains(wish.ClassRefs, "") {
+			fail("serviceProvider.requestedAuthnContext.classRefs is empty, or one of them is")
+		}
+		if !slices.Contains([]string{ComparisonExact, "minimum", "maximum", "better"}, wish.Comparison) {
+			fail("serviceProvider.requestedAuthnContext.comparison %q is none of SAML's", wish.Comparison)
+		}
+	}
 }

@@ -104,6 +104,33 @@ func TestWhatIdentifiesUsersIsEncoded(t *testing.T) {
 	}
 }
 
+func asked(comparison string, classes ...string) *tenantconfig.RequestedAuthnContext {
+	return &tenantconfig.RequestedAuthnContext{ClassRefs: classes, Comparison: comparison}
+}
+
+// What the tenant wants of requests and answers reads back as it was written.
+func TestWishesAreEncoded(t *testing.T) {
+	c := valid()
+	c.ServiceProvider.ForceAuthn = true
+	c.ServiceProvider.WantAssertionsEncrypted = true
+	c.ServiceProvider.IDPInitiated = tenantconfig.IDPInitiatedRestart
+	c.ServiceProvider.RequestedAuthnContext = asked(tenantconfig.ComparisonExact, "https://refeds.org/profile/mfa")
+	encoded, err := tenantconfig.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := tenantconfig.Decode(encoded); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("decoded as %+v, %v", back, err)
+	}
+	for _, want := range []string{
+		`"forceAuthn": true`, `"wantAssertionsEncrypted": true`, `"allowIDPInitiated": "Restart"`, `"comparison": "exact"`,
+	} {
+		if !strings.Contains(string(encoded), want) {
+			t.Errorf("%s is not in %s", want, encoded)
+		}
+	}
+}
+
 func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
 	encoded, err := tenantconfig.Encode(valid())
 	if err != nil {
@@ -131,21 +158,30 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		change  func(*tenantconfig.Config)
 		message string
 	}{
-		"no signing certificate":     {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = nil }, "no assertion could be verified"},
-		"an empty certificate":       {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = []string{""} }, "signingCertificates[0]"},
-		"no tenant":                  {func(c *tenantconfig.Config) { c.Tenant = "" }, "tenant is empty"},
-		"no entity ID of ours":       {func(c *tenantconfig.Config) { c.ServiceProvider.EntityID = "" }, "serviceProvider.entityID"},
-		"no entity ID of the IdP":    {func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "" }, "identityProvider.entityID"},
-		"no SSO endpoint":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO = nil }, "sso is empty"},
-		"an http SSO endpoint":       {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "http://idp.example.com/" }, "not an https URL"},
-		"a script for an endpoint":   {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "javascript:alert(1)" }, "not an https URL"},
-		"another binding":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Binding = "urn:x" }, "binding"},
-		"an upper-case host":         {func(c *tenantconfig.Config) { c.Host = "Acme.s.example.com" }, "lower-case"},
-		"a host with a port":         {func(c *tenantconfig.Config) { c.Host = "acme.s.example.com:443" }, "without a port"},
-		"an ACS on another host":     {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "https://globex.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
-		"an ACS over http":           {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "http://acme.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
-		"a session without an end":   {func(c *tenantconfig.Config) { c.Session.MaxDuration = 0 }, "must be positive"},
-		"a session with no idling":   {func(c *tenantconfig.Config) { c.Session.IdleTimeout = -1 }, "must be positive"},
+		"no signing certificate":   {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = nil }, "no assertion could be verified"},
+		"an empty certificate":     {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = []string{""} }, "signingCertificates[0]"},
+		"no tenant":                {func(c *tenantconfig.Config) { c.Tenant = "" }, "tenant is empty"},
+		"no entity ID of ours":     {func(c *tenantconfig.Config) { c.ServiceProvider.EntityID = "" }, "serviceProvider.entityID"},
+		"no entity ID of the IdP":  {func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "" }, "identityProvider.entityID"},
+		"no SSO endpoint":          {func(c *tenantconfig.Config) { c.IdentityProvider.SSO = nil }, "sso is empty"},
+		"an http SSO endpoint":     {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "http://idp.example.com/" }, "not an https URL"},
+		"a script for an endpoint": {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "javascript:alert(1)" }, "not an https URL"},
+		"another binding":          {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Binding = "urn:x" }, "binding"},
+		"an upper-case host":       {func(c *tenantconfig.Config) { c.Host = "Acme.s.example.com" }, "lower-case"},
+		"a host with a port":       {func(c *tenantconfig.Config) { c.Host = "acme.s.example.com:443" }, "without a port"},
+		"an ACS on another host":   {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "https://globex.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
+		"an ACS over http":         {func(c *tenantconfig.Config) { c.ServiceProvider.ACSURL = "http://acme.s.example.com/saml/acs" }, "serviceProvider.acsURL"},
+		"a session without an end": {func(c *tenantconfig.Config) { c.Session.MaxDuration = 0 }, "must be positive"},
+		"a session with no idling": {func(c *tenantconfig.Config) { c.Session.IdleTimeout = -1 }, "must be positive"},
+		"a mode of tomorrow":       {func(c *tenantconfig.Config) { c.ServiceProvider.IDPInitiated = "Trust" }, "allowIDPInitiated"},
+		"Refuse in other words":    {func(c *tenantconfig.Config) { c.ServiceProvider.IDPInitiated = "Refuse" }, "allowIDPInitiated"},
+		"a wish that nothing keeps": {func(c *tenantconfig.Config) {
+			c.ServiceProvider.IDPInitiated, c.ServiceProvider.ForceAuthn = tenantconfig.IDPInitiatedAccept, true
+		}, "forceAuthn"},
+		"no class":                   {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact") }, "classRefs"},
+		"an empty class":             {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact", "urn:x", "") }, "classRefs"},
+		"no comparison":              {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("", "urn:x") }, "comparison"},
+		"another comparison":         {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("Exact", "urn:x") }, "comparison"},
 		"a version that is not ours": {func(c *tenantconfig.Config) { c.Version = 7 }, "version is 7"},
 	} {
 		c := valid()

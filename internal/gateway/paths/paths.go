@@ -39,6 +39,13 @@ func ReturnTo(target string) string {
 	return target
 }
 
+// OnSite is ReturnTo for a target that may be a whole URL of the site, which is
+// an origin such as https://acme.example.
+func OnSite(site, target string) string {
+	// What else begins so, another host or port, is no path without it.
+	return ReturnTo(strings.TrimPrefix(target, site))
+}
+
 // safePath looks at the path as a server behind us might decode it.
 func safePath(path string) bool {
 	if strings.HasPrefix(path, "//") {

@@ -67,8 +67,11 @@ func FuzzReturnTo(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, target string) {
-		got := paths.ReturnTo(target)
+	const site = "https://acme.s.localhost"
+	for _, seed := range elsewhere {
+		f.Add(site + seed)
+	}
+	check := func(t *testing.T, target, got string) {
 		u, err := base.Parse(got)
 		if err != nil || u.Scheme != "https" || u.Host != base.Host || u.User != nil || isOwn(u.Path) {
 			t.Errorf("%q became %q, which leads to %v", target, got, u)
@@ -84,7 +87,36 @@ func FuzzReturnTo(f *testing.F) {
 				t.Errorf("%q became %q", target, got)
 			}
 		}
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		for _, target := range []string{target, site + target} {
+			check(t, target, paths.ReturnTo(target))
+			check(t, target, paths.OnSite(site, target))
+		}
 	})
+}
+
+func TestT7_OnSiteLeadsToNoOtherSite(t *testing.T) {
+	const site = "https://acme.s.localhost"
+	for target, want := range map[string]string{
+		"/reports?a=b": "/reports?a=b", site: "/", site + "/": "/", site + "/reports#a": "/reports#a", site + site + "/a": "/",
+		"HTTPS://acme.s.localhost/a": "/", site + ":443/a": "/", site + ".evil.example/": "/", site + "@evil.example/": "/",
+	} {
+		if got := paths.OnSite(site, target); got != want {
+			t.Errorf("%q became %q, want %q", target, got, want)
+		}
+	}
+	for _, target := range elsewhere {
+		for _, target := range []string{site + target, site + site + target} {
+			if got := paths.OnSite(site, target); got != "/" {
+				t.Errorf("%q became %q, want /", target, got)
+			}
+		}
+		// A URL of the site itself is among them.
+		if got := paths.OnSite(site, target); got != "/" {
+			t.Errorf("%q became %q, want /", target, got)
+		}
+	}
 }
 
 func TestBrowserPathLeavesTheHostAsBrowsersDo(t *testing.T) {

@@ -3,10 +3,13 @@ package server
 import (
 	"crypto"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"cequence.cloud/saml-operator/internal/gateway/identity"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
@@ -28,33 +31,66 @@ func (x *exchange) login() {
 			advice: "Signing in works in a page of its own only.", link: &pages.Link{URL: "/", Text: "Sign in"}})
 		return
 	}
+	query := x.r.URL.Query()
+	if handle := query.Get(handleParameter); handle != "" {
+		x.resume(handle)
+		return
+	}
 	now := x.Now()
-	pending := session.Pending{
-		RequestID: sp.NewRequestID(),
-		ReturnTo:  paths.ReturnTo(x.r.URL.Query().Get("return_to")),
-		IssuedAt:  now,
-		Handle:    session.NewHandle(),
-	}
-	config := x.tenant.Config
-	endpoint := config.IdentityProvider.SSO[0] // Validate: at least one, best first
-	request := sp.AuthnRequest{
-		ID:           pending.RequestID,
-		IssueInstant: now,
-		Issuer:       config.ServiceProvider.EntityID,
-		ACSURL:       config.ServiceProvider.ACSURL,
-		Destination:  endpoint.Location,
-		NameIDFormat: config.ServiceProvider.NameIDFormat,
-	}
+	pending := x.newPending(query.Get("return_to"), now)
+	pending.ForceAuthn = pending.ForceAuthn || isTrue(query.Get("forceAuthn"))
 	cookies, err := x.Codec.Begin(x.binding, x.r, pending, now)
 	if err != nil {
 		x.internal(err)
 		return
 	}
-	send := x.redirect
-	if endpoint.Binding == tenantconfig.BindingPOST {
-		send = x.post
+	request := x.request(pending)
+	request.IsPassive = isTrue(query.Get("isPassive"))
+	request.LoginHint = loginHint(query.Get("login_hint"))
+	x.send(request, pending.Handle, cookies)
+}
+
+// newPending returns a request that is about to be sent.
+func (x *exchange) newPending(returnTo string, now time.Time) session.Pending {
+	return session.Pending{
+		RequestID:  sp.NewRequestID(),
+		ReturnTo:   paths.ReturnTo(returnTo),
+		IssuedAt:   now,
+		ForceAuthn: x.tenant.Config.ServiceProvider.ForceAuthn,
+		Handle:     session.NewHandle(),
 	}
-	send(request, pending.Handle, cookies)
+}
+
+// request returns what p looks like to the IdP.
+func (x *exchange) request(p session.Pending) sp.AuthnRequest {
+	config := x.tenant.Config
+	request := sp.AuthnRequest{
+		ID:           p.RequestID,
+		IssueInstant: p.IssuedAt,
+		Issuer:       config.ServiceProvider.EntityID,
+		ACSURL:       config.ServiceProvider.ACSURL,
+		Destination:  config.IdentityProvider.SSO[0].Location, // Validate: at least one, best first
+		ForceAuthn:   p.ForceAuthn,
+		NameIDFormat: config.ServiceProvider.NameIDFormat,
+	}
+	if wish := config.ServiceProvider.RequestedAuthnContext; wish != nil {
+		request.RequestedAuthnContext, request.AuthnContextComparison = wish.ClassRefs, wish.Comparison
+	}
+	return request
+}
+
+// isTrue reads a wish as the links to other service providers have it.
+func isTrue(s string) bool { return s == "true" || s == "1" }
+
+// loginHint returns the user name that a link hints at, or nothing if it is
+// none.
+func loginHint(s string) string {
+	const limit = 320 // of an e-mail address [RFC 3696 3, erratum 1003]
+	unprintable := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
+	if len(s) > limit || strings.ContainsFunc(s, unprintable) {
+		return ""
+	}
+	return s
 }
 
 // loginMeant says whether somebody may be about to sign in. Each login leaves
@@ -72,6 +108,15 @@ func loginMeant(h http.Header) bool {
 // isPrefetch says whether the browser only guesses what the user will want.
 func isPrefetch(h http.Header) bool {
 	return strings.Contains(h.Get("Sec-Purpose"), "prefetch")
+}
+
+// send takes the browser to the IdP, by the binding of its endpoint.
+func (x *exchange) send(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
+	if x.tenant.Config.IdentityProvider.SSO[0].Binding == tenantconfig.BindingPOST {
+		x.post(request, relayState, cookies)
+		return
+	}
+	x.redirect(request, relayState, cookies)
 }
 
 func (x *exchange) redirect(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
@@ -122,7 +167,7 @@ func (x *exchange) acs() {
 	}
 	now := x.Now()
 	pending, _ := x.Codec.Pending(x.binding, x.r, now)
-	if len(pending) == 0 {
+	if len(pending) == 0 && !x.allowsUnsolicited() {
 		// Nothing is verified for a browser that did not begin here.
 		x.outdated(nil, string(sp.CodeUnsolicited), errors.New("the browser has no pending request"))
 		return
@@ -133,21 +178,43 @@ func (x *exchange) acs() {
 		return
 	}
 	assertion, err := x.verify(response, pending, now)
-	if err != nil {
+	switch {
+	case len(pending) == 0 && late(err):
+		x.outdated(nil, string(sp.CodeOf(err)), err)
+		return
+	case err != nil:
 		x.refuse(nil, http.StatusForbidden, string(sp.CodeOf(err)), err)
+		return
+	case assertion.InResponseTo == "":
+		x.unsolicited(assertion, pending, now)
 		return
 	}
 	answered, ok := find(pending, assertion.InResponseTo)
-	if !ok {
+	switch {
+	case !ok:
 		x.refuse(assertion, http.StatusForbidden, string(sp.CodeInResponseToMismatch), nil)
-		return
+	case answered.ForceAuthn && assertion.AuthnInstant.Before(answered.IssuedAt.Truncate(time.Second).Add(-x.ClockSkew)):
+		x.refuse(assertion, http.StatusForbidden, "authentication_too_old",
+			fmt.Errorf("the user was authenticated at %s, before the request that asked for it", assertion.AuthnInstant.Format(time.RFC3339)))
+	default:
+		x.admit(assertion, &answered, answered.ReturnTo, now)
 	}
+}
+
+// late says whether an answer was refused as one is that comes once more.
+func late(err error) bool {
+	return slices.Contains([]sp.Code{sp.CodeUnsolicited, sp.CodeIssueInstantInvalid}, sp.CodeOf(err))
+}
+
+// admit signs the user in by an assertion that was verified, and answers that
+// request, nil if there was none.
+func (x *exchange) admit(assertion *sp.Assertion, answered *session.Pending, returnTo string, now time.Time) {
 	who, err := identity.FromAssertion(assertion, x.tenant.Config.AttributeMapping)
 	if err != nil {
 		x.refuse(assertion, http.StatusForbidden, identityCode(err), err)
 		return
 	}
-	x.begin(assertion, answered, who, now)
+	x.begin(assertion, answered, returnTo, who, now)
 }
 
 // verify verifies a response and, if only a key that is not known stands in the
@@ -175,7 +242,7 @@ func renewable(err error) bool {
 }
 
 // begin makes the sign-in count and the session start.
-func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who identity.Identity, now time.Time) {
+func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, returnTo string, who identity.Identity, now time.Time) {
 	s := session.Session{
 		ID: session.NewID(), StableID: who.UserID,
 		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
@@ -186,11 +253,13 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	in := store.SignIn{
 		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
 		AssertionID: assertion.ID, AssertionExpires: assertion.NotOnOrAfter,
-		RequestID: answered.RequestID, RequestExpires: answered.ExpiresAt(),
 		NewUserID: store.NewUserID(),
 		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
 			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
 		SessionID: s.ID, SessionExpires: s.ExpiresAt,
+	}
+	if answered != nil {
+		in.RequestID, in.RequestExpires = answered.RequestID, answered.ExpiresAt()
 	}
 	// Whether the groups fit does not depend on which user it is.
 	s.UserID = in.NewUserID
@@ -231,9 +300,11 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "success",
 		"user", result.User.ID, "userIDSource", who.UserIDSource, "created", result.Created,
 		"groups", len(who.Groups), "groupsIncomplete", who.GroupsIncomplete, "dropped", who.Dropped)...)
-	x.setCookies(cookie, session.End(answered))
-	x.w.Header().Set("Location", answered.ReturnTo)
-	x.w.WriteHeader(http.StatusSeeOther)
+	x.setCookies(cookie)
+	if answered != nil {
+		x.setCookies(session.End(*answered))
+	}
+	x.seeOther(returnTo)
 }
 
 // expectations come from the tenant's configuration and from this browser's
@@ -246,8 +317,13 @@ func (x *exchange) expectations(pending []session.Pending, now time.Time) sp.Exp
 		IDPEntityID:         config.IdentityProvider.EntityID,
 		SigningCertificates: x.tenant.SigningCertificates,
 		AcceptExpired:       config.IdentityProvider.AcceptsExpired(now),
+		AllowUnsolicited:    x.allowsUnsolicited(),
+		WantEncrypted:       config.ServiceProvider.WantAssertionsEncrypted,
 		Now:                 now,
 		ClockSkew:           x.ClockSkew,
+	}
+	if wish := config.ServiceProvider.RequestedAuthnContext; wish != nil && wish.Comparison == tenantconfig.ComparisonExact {
+		want.AuthnContextClassRefs = wish.ClassRefs
 	}
 	for _, p := range pending {
 		want.RequestIDs = append(want.RequestIDs, p.RequestID)
@@ -281,17 +357,23 @@ func (x *exchange) outdated(assertion *sp.Assertion, code string, cause error) {
 	// Browsers withhold the session's cookie from another site's POST, but not
 	// from the GET that follows it: see again.
 	x.logProblem(x.r, p, "")
-	x.w.Header().Set("Location", target)
-	x.w.WriteHeader(http.StatusSeeOther)
+	x.seeOther(target)
 }
 
 // again is where a browser comes back to after an outdated answer.
-func (x *exchange) again() {
+func (x *exchange) again() { x.goOn("response_missing") }
+
+// goOn lets somebody who is signed in go on, and tells others to sign in.
+func (x *exchange) goOn(code string) {
 	if _, signedIn := x.valid(); !signedIn {
-		x.refuse(nil, http.StatusForbidden, "response_missing", nil)
+		x.refuse(nil, http.StatusForbidden, code, nil)
 		return
 	}
-	x.w.Header().Set("Location", paths.Home)
+	x.seeOther(paths.Home)
+}
+
+func (x *exchange) seeOther(target string) {
+	x.w.Header().Set("Location", target)
 	x.w.WriteHeader(http.StatusSeeOther)
 }
 
@@ -317,6 +399,9 @@ func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cau
 	}
 	if refusal, ok := errors.AsType[*sp.Error](cause); ok && len(refusal.StatusCodes) > 0 {
 		p.attributes = append(p.attributes, "samlStatus", refusal.StatusCodes, "samlStatusMessage", refusal.StatusMessage)
+		if slices.Contains(refusal.StatusCodes, sp.StatusNoPassive) {
+			p.title, p.advice = "Please sign in", "Your organization has to ask you who you are."
+		}
 	}
 	return p
 }

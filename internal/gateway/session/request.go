@@ -29,6 +29,10 @@ type Pending struct {
 	RequestID string    `json:"i"`
 	ReturnTo  string    `json:"t"`
 	IssuedAt  time.Time `json:"a"`
+	// ForceAuthn: the user has to be authenticated after IssuedAt.
+	ForceAuthn bool `json:"f,omitempty"`
+	// Restarted: the sign-in began at the IdP.
+	Restarted bool `json:"r,omitempty"`
 
 	// Handle names the cookie and is the RelayState: opaque to everybody.
 	Handle string `json:"-"`

@@ -1,6 +1,7 @@
 package sp
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -113,8 +114,12 @@ func (v verifier) checkAudience(restriction *xmltree.Element) error {
 }
 
 // checkConfirmations wants one bearer confirmation that holds. The refusal is
-// that of the last one that does not.
+// that of the last one that does not. If the Response answers no request, no
+// confirmation may do so [SAMLProf 4.1.5].
 func (v verifier) checkConfirmations(subject *xmltree.Element, request string) error {
+	if request == "" && namesRequest(subject) {
+		return refuse(CodeConfirmationInResponseTo, "the assertion answers a request, the Response none")
+	}
 	var err error = refuse(CodeConfirmationMissing, "Subject without bearer confirmation")
 	for confirmation := range subject.Named(nsAssertion, "SubjectConfirmation") {
 		if method, _ := confirmation.Attribute("Method"); method != bearerMethod {
@@ -125,6 +130,17 @@ func (v verifier) checkConfirmations(subject *xmltree.Element, request string) e
 		}
 	}
 	return err
+}
+
+func namesRequest(subject *xmltree.Element) bool {
+	for e := range subject.All() {
+		if e.Is(nsAssertion, "SubjectConfirmationData") {
+			if _, named := e.Attribute("InResponseTo"); named {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // checkBearer is [SAMLProf 4.1.4.2, 4.1.4.3].
@@ -159,7 +175,8 @@ func (v verifier) checkBearer(confirmation *xmltree.Element, request string) err
 }
 
 // authnStatements reads the first AuthnStatement [SAMLCore 2.7.2] into a, and
-// the earliest SessionNotOnOrAfter of all.
+// the earliest SessionNotOnOrAfter of all. Each has to be of a class that was
+// asked for.
 func (v verifier) authnStatements(a *Assertion, assertion *xmltree.Element) error {
 	first := true
 	for statement := range assertion.Named(nsAssertion, "AuthnStatement") {
@@ -180,22 +197,37 @@ func (v verifier) authnStatements(a *Assertion, assertion *xmltree.Element) erro
 		if !end.IsZero() && (a.SessionNotOnOrAfter.IsZero() || end.Before(a.SessionNotOnOrAfter)) {
 			a.SessionNotOnOrAfter = end
 		}
+		class := authnContextClassRef(statement)
+		if allowed := v.want.AuthnContextClassRefs; len(allowed) > 0 && !slices.Contains(allowed, class) {
+			return refuse(CodeAuthnContextMismatch, "the user was authenticated by %s, which is none of those asked for", quote(class))
+		}
 		if !first {
 			continue
 		}
 		first = false
 		a.AuthnInstant = instant
 		a.SessionIndex, _ = statement.Attribute("SessionIndex")
-		if context := only(statement, nsAssertion, "AuthnContext"); context != nil {
-			if class := only(context, nsAssertion, "AuthnContextClassRef"); class != nil {
-				a.AuthnContextClassRef, _ = class.Text()
-			}
-		}
+		a.AuthnContextClassRef = class
 	}
 	if first {
 		return refuse(CodeAuthnStatementMissing, "assertion without AuthnStatement")
 	}
 	return nil
+}
+
+// authnContextClassRef is "" for a statement without one. White space around a
+// URI is none of it [XMLSchema2 3.2.17].
+func authnContextClassRef(statement *xmltree.Element) string {
+	context := only(statement, nsAssertion, "AuthnContext")
+	if context == nil {
+		return ""
+	}
+	class := only(context, nsAssertion, "AuthnContextClassRef")
+	if class == nil {
+		return ""
+	}
+	text, _ := class.Text()
+	return strings.Trim(text, xmlSpace)
 }
 
 // nameID returns the zero NameID of a Subject without one; whether something

@@ -729,6 +729,60 @@ func TestB8_Unsolicited(t *testing.T) {
 	refused(t, i.signAssertion(t, unsolicited), want, sp.CodeUnsolicited)
 }
 
+// Where unsolicited Responses are allowed all else holds for them, and an answer
+// to a request does not become one.
+func TestB8_UnsolicitedWhereItIsAllowed(t *testing.T) {
+	const inConfirmation, inResponse = `<SubjectConfirmationData InResponseTo="` + request + `" `, ` InResponseTo="` + request + `">`
+	i := validIDP(t, idpKey())
+	unsolicited := edit(t, good, ` InResponseTo="`+request+`"`, ``)
+	want := expectations(i)
+	want.AllowUnsolicited = true
+	for _, requests := range [][]string{nil, {request}} {
+		want.RequestIDs = requests
+		for _, document := range []string{i.signAssertion(t, unsolicited), i.signResponse(t, unsolicited)} {
+			got, err := sp.Verify([]byte(document), want)
+			require.NoError(t, err)
+			assert.Empty(t, got.InResponseTo)
+			assert.Equal(t, now.Add(123*time.Millisecond+sp.MaxAge+want.ClockSkew), got.NotOnOrAfter, "a replay is remembered as long as it could be used")
+		}
+	}
+	got, err := sp.Verify([]byte(i.signAssertion(t, good)), want)
+	require.NoError(t, err)
+	assert.Equal(t, request, got.InResponseTo)
+
+	want.RequestIDs = nil
+	secondConfirmation := edit(t, unsolicited, `</SubjectConfirmation>`, `</SubjectConfirmation><SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer">`+
+		inConfirmation+`NotOnOrAfter="2026-11-24T13:00:00Z" Recipient="`+acsURL+`"/></SubjectConfirmation>`)
+	for name, test := range map[string]struct {
+		document string
+		code     sp.Code
+	}{
+		"an answer to a request":                    {good, sp.CodeUnsolicited},
+		"an answer to no request in particular":     {edit(t, good, inResponse, ` InResponseTo="">`), sp.CodeUnsolicited},
+		"the assertion answers a request":           {edit(t, good, inResponse, `>`), sp.CodeConfirmationInResponseTo},
+		"the assertion answers an empty one":        {edit(t, unsolicited, `<SubjectConfirmationData `, `<SubjectConfirmationData InResponseTo="" `), sp.CodeConfirmationInResponseTo},
+		"a second confirmation answers one":         {secondConfirmation, sp.CodeConfirmationInResponseTo},
+		"for another audience":                      {edit(t, unsolicited, `<Audience>https://acme`, `<Audience>https://globex`), sp.CodeAudienceMismatch},
+		"for another recipient":                     {edit(t, unsolicited, `Recipient="https://acme`, `Recipient="https://globex`), sp.CodeRecipientMismatch},
+		"for another destination":                   {edit(t, unsolicited, `Destination="https://acme`, `Destination="https://globex`), sp.CodeDestinationMismatch},
+		"of another IdP":                            {edit(t, unsolicited, `<Issuer>`+idpID, `<Issuer>https://other.example.test/`), sp.CodeIssuerMismatch},
+		"long ago":                                  {edit(t, unsolicited, `IssueInstant="2026-11-24T12:00`, `IssueInstant="2026-11-24T11:00`), sp.CodeIssueInstantInvalid},
+		"by a confirmation that has expired":        {edit(t, unsolicited, `NotOnOrAfter="2026-11-24T13:00:00Z"`, `NotOnOrAfter="2026-11-24T11:00:00Z"`), sp.CodeConfirmationExpired},
+		"by a confirmation of another kind":         {edit(t, unsolicited, `cm:bearer`, `cm:sender-vouches`), sp.CodeConfirmationMissing},
+		"beside another assertion that is unsigned": {edit(t, unsolicited, `</samlp:Response>`, `<Assertion xmlns="urn:oasis:names:tc:SAML:2.0:assertion"/></samlp:Response>`), sp.CodeAssertionCount},
+	} {
+		t.Run(name, func(t *testing.T) { refused(t, i.signAssertion(t, test.document), want, test.code) })
+	}
+	// The Response around the assertion is not signed: what is taken from it or
+	// added to it must not help.
+	signed := i.signAssertion(t, good)
+	refused(t, edit(t, signed, `Destination="`+acsURL+`" InResponseTo="`+request+`"`, `Destination="`+acsURL+`"`), want, sp.CodeConfirmationInResponseTo)
+	want.RequestIDs = []string{request}
+	refused(t, edit(t, i.signAssertion(t, unsolicited), `ID="_response"`, `ID="_response" InResponseTo="`+request+`"`), want, sp.CodeConfirmationInResponseTo)
+	refused(t, unsolicited, want, sp.CodeSignatureMissing)
+	refused(t, validIDP(t, attackerKey()).signAssertion(t, unsolicited), want, sp.CodeUnknownSigningKey)
+}
+
 func TestB9_Shape(t *testing.T) {
 	i := validIDP(t, idpKey())
 	between := func(from, to string) string {

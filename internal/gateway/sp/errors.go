@@ -31,6 +31,8 @@ const (
 	// CodeAssertionCount: not exactly one assertion, plain or encrypted, as a
 	// direct child of the Response.
 	CodeAssertionCount Code = "assertion_count"
+	// CodeNotEncrypted: a plain assertion, though Expectations.WantEncrypted.
+	CodeNotEncrypted Code = "assertion_not_encrypted"
 	// CodeStatusNotSuccess: the IdP answered with an error; see
 	// Error.StatusCodes and Error.StatusMessage. This is no attack.
 	CodeStatusNotSuccess Code = "status_not_success"
@@ -48,8 +50,9 @@ const (
 	// CodeSignatureInvalid: the content was changed after signing, or the
 	// signature is not by the key it claims.
 	CodeSignatureInvalid Code = "signature_invalid"
-	// CodeUnknownSigningKey: an answer of this IdP to one of the requests, with
-	// a coherent signature, but by none of the trusted keys.
+	// CodeUnknownSigningKey: an answer of this IdP to one of the requests, or an
+	// unsolicited one where that is allowed, with a coherent signature, but by
+	// none of the trusted keys.
 	CodeUnknownSigningKey Code = "unknown_signing_key"
 	// CodeSigningKeyWeak: signed by a trusted key that policy refuses (RSA
 	// below 2048 bits, or a curve other than P-256, P-384, P-521).
@@ -90,6 +93,9 @@ const (
 	CodeAuthnStatementMissing    Code = "authn_statement_missing"
 	CodeAuthnStatementInvalid    Code = "authn_statement_invalid"
 	CodeSessionExpired           Code = "idp_session_expired"
+	// CodeAuthnContextMismatch: authenticated by another class than those of
+	// Expectations.AuthnContextClassRefs.
+	CodeAuthnContextMismatch Code = "authn_context_mismatch"
 
 	// CodeInternal: a defect of this package, caught before it could do harm.
 	CodeInternal Code = "internal_error"

@@ -14,10 +14,12 @@ import (
 // process of its own.
 
 // FuzzVerify looks for panics, and for anything that is accepted but does not
-// say what the IdP has signed.
+// say what the IdP has signed: as an answer to a request, and where there was
+// none.
 func FuzzVerify(f *testing.F) {
-	want := corpusExpectations(f)
-	var said []sp.Assertion
+	want, unsolicited := corpusExpectations(f), corpusExpectations(f)
+	unsolicited.RequestIDs, unsolicited.AllowUnsolicited = nil, true
+	var said, saidUnasked []sp.Assertion
 	for _, c := range corpusCases(f) {
 		response, err := sp.DecodeResponse(c.Form)
 		if err != nil {
@@ -29,17 +31,25 @@ func FuzzVerify(f *testing.F) {
 		if a, err := sp.Verify(response, want); err == nil {
 			said = append(said, claims(a))
 		}
+		if a, err := sp.Verify(response, unsolicited); err == nil {
+			saidUnasked = append(saidUnasked, claims(a))
+		}
 	}
 	f.Fuzz(func(t *testing.T, response []byte) {
-		before := bytes.Clone(response)
-		got, err := sp.Verify(response, want)
-		assert.True(t, bytes.Equal(before, response), "the input is only read")
-		if err != nil {
-			assert.Nil(t, got)
-			assert.NotEqual(t, sp.CodeInternal, sp.CodeOf(err))
-			return
+		for _, mode := range []struct {
+			want sp.Expectations
+			said []sp.Assertion
+		}{{want, said}, {unsolicited, saidUnasked}} {
+			before := bytes.Clone(response)
+			got, err := sp.Verify(response, mode.want)
+			assert.True(t, bytes.Equal(before, response), "the input is only read")
+			if err != nil {
+				assert.Nil(t, got)
+				assert.NotEqual(t, sp.CodeInternal, sp.CodeOf(err))
+				continue
+			}
+			assert.Contains(t, mode.said, claims(got))
 		}
-		assert.Contains(t, said, claims(got))
 	})
 }
 

@@ -2,6 +2,7 @@ package sp
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"crypto"
 	"crypto/rand"
@@ -38,12 +39,20 @@ type AuthnRequest struct {
 	ACSURL string
 	// Destination is the IdP's SSO URL.
 	Destination string
-	ForceAuthn  bool
+	// LoginHint, when not empty, tells the IdP whom to expect, in the parameter
+	// login_hint of the query: Entra ID and Okta read it, others ignore it. What
+	// SAML has for it, a Subject, is an error for Entra ID.
+	LoginHint  string
+	ForceAuthn bool
+	// IsPassive forbids the IdP to ask the user anything: it answers at once,
+	// with the status NoPassive when it would have had to.
+	IsPassive bool
 	// NameIDFormat, when not empty, is asked for by a NameIDPolicy.
 	NameIDFormat string
 	// RequestedAuthnContext are class references, asked for with
-	// Comparison="exact".
-	RequestedAuthnContext []string
+	// AuthnContextComparison, which is "exact" when empty.
+	RequestedAuthnContext  []string
+	AuthnContextComparison string
 }
 
 // PostForm is the form of the HTTP-POST binding [SAMLBindings 3.5.4], to be
@@ -95,11 +104,22 @@ func (r AuthnRequest) RedirectURL(relayState string, signer crypto.Signer) (stri
 		}
 		query += "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature))
 	}
-	separator := "?"
-	if strings.Contains(r.Destination, "?") {
-		separator = "&"
+	return r.hinted(withQuery(r.Destination, query)), nil
+}
+
+// hinted is a location with the LoginHint, behind all else in its query.
+func (r AuthnRequest) hinted(location string) string {
+	if r.LoginHint == "" {
+		return location
 	}
-	return r.Destination + separator + query, nil
+	return withQuery(location, "login_hint="+url.QueryEscape(r.LoginHint))
+}
+
+func withQuery(location, query string) string {
+	if strings.Contains(location, "?") {
+		return location + "&" + query
+	}
+	return location + "?" + query
 }
 
 // PostForm returns the form that carries r to Destination by the HTTP-POST
@@ -119,7 +139,7 @@ func (r AuthnRequest) PostForm(relayState string, signer crypto.Signer) (PostFor
 		document = r.document(signature)
 	}
 	return PostForm{
-		Action:      r.Destination,
+		Action:      r.hinted(r.Destination),
 		SAMLRequest: base64.StdEncoding.EncodeToString(document),
 		RelayState:  relayState,
 	}, nil
@@ -160,6 +180,9 @@ func (r AuthnRequest) document(signature string) []byte {
 	if r.ForceAuthn {
 		attribute("ForceAuthn", "true")
 	}
+	if r.IsPassive {
+		attribute("IsPassive", "true")
+	}
 	b.WriteString("><saml:Issuer>")
 	escape(&b, r.Issuer)
 	b.WriteString("</saml:Issuer>" + signature)
@@ -170,7 +193,9 @@ func (r AuthnRequest) document(signature string) []byte {
 		b.WriteString("/>")
 	}
 	if len(r.RequestedAuthnContext) > 0 {
-		b.WriteString(`<samlp:RequestedAuthnContext Comparison="exact">`)
+		b.WriteString("<samlp:RequestedAuthnContext")
+		attribute("Comparison", cmp.Or(r.AuthnContextComparison, "exact"))
+		b.WriteString(">")
 		for _, class := range r.RequestedAuthnContext {
 			b.WriteString("<saml:AuthnContextClassRef>")
 			escape(&b, class)

@@ -36,6 +36,7 @@ type authnRequest struct {
 	AssertionConsumerServiceURL string   `xml:",attr"`
 	ProtocolBinding             string   `xml:",attr"`
 	ForceAuthn                  string   `xml:",attr"`
+	IsPassive                   string   `xml:",attr"`
 	Issuer                      string   `xml:"urn:oasis:names:tc:SAML:2.0:assertion Issuer"`
 	NameIDPolicy                *struct {
 		Format      string `xml:",attr"`
@@ -79,18 +80,53 @@ func TestE10_PlainRequest(t *testing.T) {
 
 func TestE12_E13_RequestAsksForMore(t *testing.T) {
 	r := newRequest()
-	r.ForceAuthn = true
+	r.ForceAuthn, r.IsPassive = true, true
 	r.NameIDFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 	r.RequestedAuthnContext = []string{"urn:class:1", "urn:class:2&3"}
 	redirect, err := r.RedirectURL("", nil)
 	require.NoError(t, err)
 	_, request := received(t, redirect)
 	assert.Equal(t, "true", request.ForceAuthn)
+	assert.Equal(t, "true", request.IsPassive)
 	assert.Equal(t, r.NameIDFormat, request.NameIDPolicy.Format)
 	assert.Equal(t, "true", request.NameIDPolicy.AllowCreate)
 	assert.Equal(t, "exact", request.RequestedAuthnContext.Comparison)
 	assert.Equal(t, r.RequestedAuthnContext, request.RequestedAuthnContext.AuthnContextClassRef)
 	assert.Nil(t, request.Subject)
+
+	r.AuthnContextComparison = "minimum"
+	redirect, err = r.RedirectURL("", nil)
+	require.NoError(t, err)
+	_, request = received(t, redirect)
+	assert.Equal(t, "minimum", request.RequestedAuthnContext.Comparison)
+}
+
+// The hint is a parameter of the IdP's address, not of the message: neither the
+// signature nor Destination covers it.
+func TestE10_LoginHint(t *testing.T) {
+	for _, destination := range []string{"https://idp.example.test/saml2", "https://idp.example.test/sso?tenant=a%20b"} {
+		r := newRequest()
+		r.Destination, r.LoginHint = destination, "ada+x&SAMLRequest=ü@acme.example#"
+		redirect, err := r.RedirectURL("state", spKey())
+		require.NoError(t, err)
+		query, request := received(t, redirect)
+		assert.Equal(t, []string{r.LoginHint}, query["login_hint"])
+		assert.Equal(t, destination, request.Destination)
+		assert.Nil(t, request.Subject)
+		assert.Len(t, query["SAMLRequest"], 1)
+		_, signed, _ := strings.Cut(redirect, "SAMLRequest=")
+		signed, _, _ = strings.Cut("SAMLRequest="+signed, "&Signature=")
+		signature, err := base64.StdEncoding.DecodeString(query.Get("Signature"))
+		require.NoError(t, err)
+		hash := sha256.Sum256([]byte(signed))
+		assert.NoError(t, rsa.VerifyPKCS1v15(&spKey().PublicKey, crypto.SHA256, hash[:], signature))
+
+		form, err := r.PostForm("", nil)
+		require.NoError(t, err)
+		action, err := url.Parse(form.Action)
+		require.NoError(t, err)
+		assert.Equal(t, []string{r.LoginHint}, action.Query()["login_hint"])
+	}
 }
 
 func TestE14_SignedRedirect(t *testing.T) {

@@ -32,6 +32,10 @@ const DefaultClockSkew = 180 * time.Second
 // long that took, so they only travel through the browser.
 const MaxAge = 5 * time.Minute
 
+// StatusNoPassive is the status of an IdP that would have had to ask the user
+// though the request forbade that [SAMLCore 3.2.2.2].
+const StatusNoPassive = "urn:oasis:names:tc:SAML:2.0:status:NoPassive"
+
 const (
 	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -63,8 +67,18 @@ type Expectations struct {
 	// hard to forge as ever; the tenant has asked for some time.
 	AcceptExpired bool
 	// RequestIDs are the outstanding AuthnRequests of this browser with this
-	// tenant. Without any, every Response is refused as unsolicited.
+	// tenant. Without any, every Response is refused as unsolicited, unless
+	// AllowUnsolicited.
 	RequestIDs []string
+	// AllowUnsolicited also takes a Response to no request [SAMLProf 4.1.5]. It
+	// must not name any, nowhere: an answer to a request of another browser does
+	// not become one.
+	AllowUnsolicited bool
+	// AuthnContextClassRefs, unless empty, are the ways of authentication of
+	// which the assertion must name one.
+	AuthnContextClassRefs []string
+	// WantEncrypted refuses an assertion that is not encrypted.
+	WantEncrypted bool
 	// Now is the time at which the Response arrived.
 	Now time.Time
 	// ClockSkew is tolerated between the IdP's clock and ours, both ways.
@@ -79,7 +93,8 @@ type Expectations struct {
 type Assertion struct {
 	ID         string
 	ResponseID string
-	// InResponseTo is the one of Expectations.RequestIDs that was answered.
+	// InResponseTo is the one of Expectations.RequestIDs that was answered,
+	// empty if the Response is unsolicited.
 	InResponseTo string
 	Issuer       string
 	NameID       NameID
@@ -206,6 +221,9 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.want.WantEncrypted && body.Local != "EncryptedAssertion" {
+		return nil, refuse(CodeNotEncrypted, "the assertion is not encrypted, and the tenant wants it to be; have the IdP encrypt it for the certificate in our metadata")
+	}
 
 	signer, err := v.signer(response)
 	unknown := CodeOf(err) == CodeUnknownSigningKey
@@ -331,7 +349,7 @@ func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
 }
 
 // checkResponse checks the outer message [SAMLBindings 3.5.5.2, SAMLProf
-// 4.1.4.2] and returns the request that it answers.
+// 4.1.4.2] and returns the request that it answers, "" if there is none.
 func (v verifier) checkResponse(response *xmltree.Element, signed bool) (request string, err error) {
 	destination, ok := response.Attribute("Destination")
 	switch {
@@ -350,6 +368,8 @@ func (v verifier) checkResponse(response *xmltree.Element, signed bool) (request
 	}
 	request, ok = response.Attribute("InResponseTo")
 	switch {
+	case !ok && v.want.AllowUnsolicited:
+		return "", nil
 	case !ok || request == "":
 		return "", refuse(CodeUnsolicited, "the Response answers no request")
 	case len(v.want.RequestIDs) == 0:

@@ -130,6 +130,42 @@ func TestVerifyReadsASubjectWithoutNameID(t *testing.T) {
 	assert.NotEmpty(t, got.Attributes)
 }
 
+func TestE13_AuthnContext(t *testing.T) {
+	const password, mfa = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password", "https://refeds.org/profile/mfa"
+	const class = `<AuthnContextClassRef>` + password + `</AuthnContextClassRef>`
+	i := validIDP(t, idpKey())
+	document := func(statement string) string { return i.signAssertion(t, edit(t, good, class, statement)) }
+	want := expectations(i)
+	want.AuthnContextClassRefs = []string{mfa, password}
+	for _, statement := range []string{class, `<AuthnContextClassRef>` + mfa + `</AuthnContextClassRef>`, "<AuthnContextClassRef>\n" + password + "\n</AuthnContextClassRef>"} {
+		_, err := sp.Verify([]byte(document(statement)), want)
+		require.NoError(t, err)
+	}
+
+	want.AuthnContextClassRefs = []string{mfa}
+	second := `</AuthnContext></AuthnStatement><AuthnStatement AuthnInstant="2026-11-24T11:59:58Z"><AuthnContext>`
+	satisfied := `<AuthnContextClassRef>` + mfa + `</AuthnContextClassRef>`
+	for _, statement := range []string{
+		class, ``, `<AuthnContextClassRef/>`, class + satisfied, satisfied + second + class, class + second + satisfied,
+		`<AuthnContextDeclRef>` + mfa + `</AuthnContextDeclRef>`, `<AuthnContextClassRef>` + mfa + `/</AuthnContextClassRef>`,
+		`<AuthnContextClassRef><x xmlns="urn:x">` + mfa + `</x></AuthnContextClassRef>`,
+	} {
+		refused(t, document(statement), want, sp.CodeAuthnContextMismatch)
+	}
+}
+
+func TestVerifyRefusesAPlainAssertionWhereItIsToBeEncrypted(t *testing.T) {
+	i := validIDP(t, idpKey())
+	want := expectations(i)
+	want.WantEncrypted, want.DecryptionKeys = true, []*rsa.PrivateKey{spKey()}
+	signed := i.signAssertion(t, good)
+	refused(t, signed, want, sp.CodeNotEncrypted)
+	refused(t, i.signResponse(t, signed), want, sp.CodeNotEncrypted)
+	refused(t, edit(t, encrypt(t, signed, encryption{}), `</samlp:Response>`, assertionOf(signed)+`</samlp:Response>`), want, sp.CodeAssertionCount)
+	_, err := sp.Verify([]byte(encrypt(t, signed, encryption{})), want)
+	require.NoError(t, err)
+}
+
 // The zone of the machine must not count.
 func TestVerifyReadsTimesWithoutAZoneAsUTC(t *testing.T) {
 	local := time.Local

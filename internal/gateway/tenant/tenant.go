@@ -65,6 +65,9 @@ func Load(name string, files tenantconfig.Files) (*Tenant, error) {
 	if key == nil && config.ServiceProvider.SignAuthnRequests {
 		return nil, errors.New("requests must be signed, but the SP key is missing")
 	}
+	if key == nil && config.ServiceProvider.WantAssertionsEncrypted {
+		return nil, errors.New("assertions must be encrypted, but the SP key is missing")
+	}
 	next, err := parseKey(files[tenantconfig.FileNextCertificate], files[tenantconfig.FileNextKey])
 	if err != nil {
 		return nil, fmt.Errorf("next: %w", err)

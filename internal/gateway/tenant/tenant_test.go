@@ -62,6 +62,7 @@ func TestLoad(t *testing.T) {
 	idp, own := newKey(t, 2048), newKey(t, 2048)
 	good := files(t, "acme", "acme.s.localhost", idp)
 	signed := files(t, "acme", "acme.s.localhost", idp, func(c *tenantconfig.Config) { c.ServiceProvider.SignAuthnRequests = true })
+	encrypted := files(t, "acme", "acme.s.localhost", idp, func(c *tenantconfig.Config) { c.ServiceProvider.WantAssertionsEncrypted = true })
 	without := func(f tenantconfig.Files, name string) tenantconfig.Files {
 		f = maps.Clone(f)
 		delete(f, name)
@@ -74,6 +75,8 @@ func TestLoad(t *testing.T) {
 		{"without a key", "", good},
 		{"with a key", "", withKey(t, signed, own)},
 		{"a key is needed", "SP key is missing", signed},
+		{"a key is needed to decrypt", "SP key is missing", encrypted},
+		{"a key to decrypt", "", withKey(t, encrypted, own)},
 		{"half a key", "SP key and certificate", without(withKey(t, good, own), tenantconfig.FileCertificate)},
 		{"a key that is too short", "1024 bits", withKey(t, good, newKey(t, 1024))},
 		{"no configuration", "config.json is missing", without(good, tenantconfig.FileConfig)},

@@ -52,6 +52,7 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"users are separate by tenant, IdP and stable ID only", separateUsers},
 		{"an assertion is used once until it expires", assertionOnce},
 		{"a request is answered once until it expires", requestOnce},
+		{"an assertion that answers no request is used once all the same", unsolicited},
 		{"an assertion that has expired is refused", assertionExpired},
 		{"a refused sign-in leaves nothing", refusalLeavesNothing},
 		{"100 parallel posts of one assertion sign in once", parallelReplay},
@@ -194,6 +195,16 @@ func requestOnce(t *testing.T, s *suite) {
 	second.AssertionExpires = s.clock.Now().Add(time.Hour)
 	s.clock.Advance(15 * time.Minute)
 	s.record(t, second)
+}
+
+func unsolicited(t *testing.T, s *suite) {
+	for n := range 2 {
+		in := s.signIn(n)
+		in.RequestID = ""
+		s.record(t, in)
+		in.SessionID = "session-of-the-replay"
+		s.refuse(t, in, store.ErrReplayed)
+	}
 }
 
 // Otherwise it could be used again and again: each use would be forgotten at

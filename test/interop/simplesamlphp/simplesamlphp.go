@@ -291,6 +291,9 @@ func (p *IDP) writeHosted() {
 		"certificate":          p.keys[0].name + ".crt",
 		"signature.algorithm":  "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
 		"assertion.encryption": p.options.EncryptAssertions,
+		"SingleSignOnServiceBinding": []string{
+			"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect", "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST",
+		},
 	}
 	if p.options.WantSignedRequests {
 		hosted["validate.authnrequest"] = true
