@@ -41,6 +41,7 @@ func TestTwoFieldsBecomeATenantThatCanSignIn(t *testing.T) {
 		EntityID:    "https://acme.s.cequence.cloud:443/saml/metadata",
 		ACSURL:      "https://acme.s.cequence.cloud/saml/acs",
 		MetadataURL: "https://acme.s.cequence.cloud/saml/metadata",
+		SLOURL:      "https://acme.s.cequence.cloud/saml/slo",
 	}, got.Status.ServiceProvider)
 	require.Equal(t, provider.EntityID(), got.Status.IDP.EntityID)
 	require.Equal(t, provider.SSOURL(), got.Status.IDP.SSOURL)

@@ -69,6 +69,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		SignOnURL:         urls.SignOnURL,
 		ACSURL:            urls.ACSURL,
 		MetadataURL:       urls.MetadataURL,
+		SLOURL:            urls.SLOURL,
 		SignAuthnRequests: idp.WantAuthnRequestsSigned,
 	}
 	if spec.ServiceProvider != nil {
@@ -95,7 +96,8 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		ServiceProvider: sp,
 		IdentityProvider: tenantconfig.IdentityProvider{
 			EntityID:            idp.EntityID,
-			SSO:                 ssoEndpoints(idp),
+			SSO:                 endpoints(idp.SSO),
+			SLO:                 endpoints(idp.SLO),
 			SigningCertificates: certificates,
 		},
 		AttributeMapping: attributeMapping(spec.AttributeMapping),
@@ -103,26 +105,34 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	}
 }
 
-// ssoEndpoints returns the https endpoints, Redirect before POST: a redirect
-// needs no script in the browser.
-func ssoEndpoints(idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
-	var endpoints []tenantconfig.Endpoint
+// endpoints returns those with https, Redirect before POST: a redirect needs no
+// script in the browser.
+func endpoints(published []idpmetadata.Endpoint) []tenantconfig.Endpoint {
+	const https = "https://"
+	var ordered []tenantconfig.Endpoint
 	for _, binding := range []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST} {
-		for _, e := range idp.SSO {
-			if e.Binding == binding && strings.HasPrefix(e.Location, "https://") {
-				endpoints = append(endpoints, tenantconfig.Endpoint{Binding: e.Binding, Location: e.Location})
+		for _, e := range published {
+			secure := strings.HasPrefix(e.Location, https) && (e.ResponseLocation == "" || strings.HasPrefix(e.ResponseLocation, https))
+			if e.Binding == binding && secure {
+				ordered = append(ordered, tenantconfig.Endpoint(e))
 			}
 		}
 	}
-	return endpoints
+	return ordered
 }
 
 // SSOURL is where users of the IdP are sent first.
-func SSOURL(idp *idpmetadata.Descriptor) string {
-	if endpoints := ssoEndpoints(idp); len(endpoints) > 0 {
-		return endpoints[0].Location
+func SSOURL(idp *idpmetadata.Descriptor) string { return first(endpoints(idp.SSO)) }
+
+// SLOURL is where users are sent when they sign out; empty if the IdP has no
+// single logout.
+func SLOURL(idp *idpmetadata.Descriptor) string { return first(endpoints(idp.SLO)) }
+
+func first(endpoints []tenantconfig.Endpoint) string {
+	if len(endpoints) == 0 {
+		return ""
 	}
-	return ""
+	return endpoints[0].Location
 }
 
 func signingPEM(certificates []*x509.Certificate) []byte {

@@ -24,6 +24,7 @@ type (
 		WantAssertionsSigned       bool             `xml:"WantAssertionsSigned,attr"`
 		ProtocolSupportEnumeration string           `xml:"protocolSupportEnumeration,attr"`
 		KeyDescriptors             []keyDescriptor  `xml:"md:KeyDescriptor"`
+		SLO                        []logoutEndpoint `xml:"md:SingleLogoutService"`
 		NameIDFormat               string           `xml:"md:NameIDFormat,omitempty"`
 		ACS                        consumerEndpoint `xml:"md:AssertionConsumerService"`
 	}
@@ -38,6 +39,10 @@ type (
 	}
 	encryptionMethod struct {
 		Algorithm string `xml:"Algorithm,attr"`
+	}
+	logoutEndpoint struct {
+		Binding  string `xml:"Binding,attr"`
+		Location string `xml:"Location,attr"`
 	}
 	consumerEndpoint struct {
 		Binding   string `xml:"Binding,attr"`
@@ -82,7 +87,10 @@ func spMetadata(config tenantconfig.Config, certificates []*x509.Certificate) ([
 			WantAssertionsSigned:       true,
 			ProtocolSupportEnumeration: "urn:oasis:names:tc:SAML:2.0:protocol",
 			KeyDescriptors:             keyDescriptors(certificates),
-			NameIDFormat:               sp.NameIDFormat,
+			SLO: []logoutEndpoint{
+				{tenantconfig.BindingRedirect, sp.SLOURL}, {tenantconfig.BindingPOST, sp.SLOURL},
+			},
+			NameIDFormat: sp.NameIDFormat,
 			ACS: consumerEndpoint{
 				Binding: tenantconfig.BindingPOST, Location: sp.ACSURL, Index: 0, IsDefault: true,
 			},

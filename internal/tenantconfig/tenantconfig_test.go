@@ -54,6 +54,29 @@ func TestEncodingIsTheGoldenFile(t *testing.T) {
 	}
 }
 
+// As above: there is no single logout in a configuration from before it.
+func TestSingleLogoutIsEncoded(t *testing.T) {
+	c := valid()
+	c.ServiceProvider.SLOURL = "https://acme.s.example.com/saml/slo"
+	c.IdentityProvider.SLO = []tenantconfig.Endpoint{
+		{Binding: tenantconfig.BindingRedirect, Location: "https://idp.example.com/slo"},
+		{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/slo", ResponseLocation: "https://idp.example.com/done"},
+	}
+	encoded, err := tenantconfig.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := tenantconfig.Decode(encoded)
+	if err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("read back as %+v, %v", back, err)
+	}
+	for _, endpoint := range back.IdentityProvider.SLO {
+		if want := map[string]string{tenantconfig.BindingRedirect: "https://idp.example.com/slo", tenantconfig.BindingPOST: "https://idp.example.com/done"}[endpoint.Binding]; endpoint.ForResponses() != want {
+			t.Errorf("responses go to %s, want %s", endpoint.ForResponses(), want)
+		}
+	}
+}
+
 // A configuration from before these fields has neither, and they are fields
 // that a reader from before them ignores.
 func TestWhatIdentifiesUsersIsEncoded(t *testing.T) {
@@ -105,14 +128,22 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		change  func(*tenantconfig.Config)
 		message string
 	}{
-		"no signing certificate":     {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = nil }, "no assertion could be verified"},
-		"an empty certificate":       {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = []string{""} }, "signingCertificates[0]"},
-		"no tenant":                  {func(c *tenantconfig.Config) { c.Tenant = "" }, "tenant is empty"},
-		"no entity ID of ours":       {func(c *tenantconfig.Config) { c.ServiceProvider.EntityID = "" }, "serviceProvider.entityID"},
-		"no entity ID of the IdP":    {func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "" }, "identityProvider.entityID"},
-		"no SSO endpoint":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO = nil }, "sso is empty"},
-		"an http SSO endpoint":       {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "http://idp.example.com/" }, "not an https URL"},
-		"a script for an endpoint":   {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "javascript:alert(1)" }, "not an https URL"},
+		"no signing certificate":   {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = nil }, "no assertion could be verified"},
+		"an empty certificate":     {func(c *tenantconfig.Config) { c.IdentityProvider.SigningCertificates = []string{""} }, "signingCertificates[0]"},
+		"no tenant":                {func(c *tenantconfig.Config) { c.Tenant = "" }, "tenant is empty"},
+		"no entity ID of ours":     {func(c *tenantconfig.Config) { c.ServiceProvider.EntityID = "" }, "serviceProvider.entityID"},
+		"no entity ID of the IdP":  {func(c *tenantconfig.Config) { c.IdentityProvider.EntityID = "" }, "identityProvider.entityID"},
+		"no SSO endpoint":          {func(c *tenantconfig.Config) { c.IdentityProvider.SSO = nil }, "sso is empty"},
+		"an http SSO endpoint":     {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "http://idp.example.com/" }, "not an https URL"},
+		"a script for an endpoint": {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Location = "javascript:alert(1)" }, "not an https URL"},
+		"an SLO URL elsewhere":     {func(c *tenantconfig.Config) { c.ServiceProvider.SLOURL = "https://globex.s.example.com/saml/slo" }, "sloURL"},
+		"an http SLO URL":          {func(c *tenantconfig.Config) { c.ServiceProvider.SLOURL = "http://acme.s.example.com/saml/slo" }, "sloURL"},
+		"an http SLO endpoint": {func(c *tenantconfig.Config) {
+			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "http://idp.example.com/"}}
+		}, "identityProvider.slo"},
+		"a script for responses": {func(c *tenantconfig.Config) {
+			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/", ResponseLocation: "javascript:alert(1)"}}
+		}, "identityProvider.slo"},
 		"another binding":            {func(c *tenantconfig.Config) { c.IdentityProvider.SSO[0].Binding = "urn:x" }, "binding"},
 		"an upper-case host":         {func(c *tenantconfig.Config) { c.Host = "Acme.s.example.com" }, "lower-case"},
 		"a host with a port":         {func(c *tenantconfig.Config) { c.Host = "acme.s.example.com:443" }, "without a port"},
