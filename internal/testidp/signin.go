@@ -34,6 +34,7 @@ func (p *IDP) routes() *http.ServeMux {
 	mux.HandleFunc("GET /sso", p.serveSSO)
 	mux.HandleFunc("POST /sso", p.serveSSO)
 	mux.HandleFunc("POST /signin", p.serveSignIn)
+	mux.HandleFunc("GET /slo", p.serveSLO)
 	return mux
 }
 

@@ -17,8 +17,7 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// maxFormBytes bounds the body that the assertion consumer service reads. It
-// leaves room for base64 and percent-encoding, and for the RelayState.
+// maxFormBytes bounds the body that is read of the POST binding. It leaves room for base64 and percent-encoding, and for the RelayState.
 const maxFormBytes = 2 * sp.MaxResponseBytes
 
 // login sends the browser to the IdP. [SAMLProf 4.1.3]
@@ -50,11 +49,7 @@ func (x *exchange) login() {
 		x.internal(err)
 		return
 	}
-	send := x.redirect
-	if endpoint.Binding == tenantconfig.BindingPOST {
-		send = x.post
-	}
-	send(request, pending.Handle, cookies)
+	x.send(request, endpoint.Binding, pending.Handle, x.signer(), "Signing in", cookies...)
 }
 
 // loginMeant says whether somebody may be about to sign in. Each login leaves
@@ -74,45 +69,51 @@ func isPrefetch(h http.Header) bool {
 	return strings.Contains(h.Get("Sec-Purpose"), "prefetch")
 }
 
-func (x *exchange) redirect(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
-	target, err := request.RedirectURL(relayState, x.signer())
+// outgoing is a message that the browser takes to the IdP.
+type outgoing interface {
+	RedirectURL(relayState string, signer crypto.Signer) (string, error)
+	PostForm(relayState string, signer crypto.Signer) (sp.PostForm, error)
+}
+
+// send has the browser take a message to the IdP by that binding. The title is
+// of the page that the POST binding needs.
+func (x *exchange) send(message outgoing, binding, relayState string, signer crypto.Signer, title string, cookies ...*http.Cookie) {
+	if binding == tenantconfig.BindingPOST {
+		form, err := message.PostForm(relayState, signer)
+		if err != nil {
+			x.internal(err)
+			return
+		}
+		fields := []pages.Field{{Name: form.Parameter, Value: form.Message}}
+		if form.RelayState != "" {
+			fields = append(fields, pages.Field{Name: "RelayState", Value: form.RelayState})
+		}
+		x.setCookies(cookies...)
+		x.page(pages.Page{Status: http.StatusOK, Title: title,
+			Paragraphs: []string{"You are being sent to your organization."},
+			Form:       &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true, Fields: fields}})
+		return
+	}
+	target, err := message.RedirectURL(relayState, signer)
 	if err != nil {
 		x.internal(err)
 		return
+	}
+	status := http.StatusFound
+	if x.r.Method == http.MethodPost {
+		status = http.StatusSeeOther
 	}
 	x.setCookies(cookies...)
 	x.w.Header().Set("Location", target)
-	x.w.WriteHeader(http.StatusFound)
-}
-
-func (x *exchange) post(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
-	form, err := request.PostForm(relayState, x.signer())
-	if err != nil {
-		x.internal(err)
-		return
-	}
-	x.setCookies(cookies...)
-	x.page(pages.Page{Status: http.StatusOK, Title: "Signing in",
-		Paragraphs: []string{"You are being sent to your organization's sign-in."},
-		Form: &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true,
-			Fields: []pages.Field{{Name: "SAMLRequest", Value: form.SAMLRequest}, {Name: "RelayState", Value: form.RelayState}}}})
+	x.w.WriteHeader(status)
 }
 
 // acs consumes the IdP's answer. [SAMLProf 4.1.4] The RelayState counts for
 // nothing: the signed InResponseTo says which of this browser's requests is
 // answered, and so where the user wanted to go.
 func (x *exchange) acs() {
-	if mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || mediaType != "application/x-www-form-urlencoded" {
-		x.refuse(nil, http.StatusUnsupportedMediaType, "form_expected", nil)
-		return
-	}
-	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxFormBytes)
-	if err := x.r.ParseForm(); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			x.refuse(nil, http.StatusRequestEntityTooLarge, string(sp.CodeTooLarge), err)
-			return
-		}
-		x.refuse(nil, http.StatusBadRequest, "form_invalid", err)
+	if status, code, err := x.form(); code != "" {
+		x.refuse(nil, status, code, err)
 		return
 	}
 	responses := x.r.PostForm["SAMLResponse"]
@@ -150,6 +151,21 @@ func (x *exchange) acs() {
 	x.begin(assertion, answered, who, now)
 }
 
+// form reads the form of the POST binding, or says why not.
+func (x *exchange) form() (status int, code string, err error) {
+	if mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || mediaType != "application/x-www-form-urlencoded" {
+		return http.StatusUnsupportedMediaType, "form_expected", nil
+	}
+	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxFormBytes)
+	if err := x.r.ParseForm(); err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return http.StatusRequestEntityTooLarge, string(sp.CodeTooLarge), err
+		}
+		return http.StatusBadRequest, "form_invalid", err
+	}
+	return 0, "", nil
+}
+
 // verify verifies a response and, if only a key that is not known stands in the
 // way, once more by the keys that the IdP publishes now. Nothing is used up
 // before it has succeeded.
@@ -185,12 +201,13 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 	}
 	in := store.SignIn{
 		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
-		AssertionID: assertion.ID, AssertionExpires: assertion.NotOnOrAfter,
+		AssertionID: assertion.ID, AssertionIssued: assertion.IssueInstant, AssertionExpires: assertion.NotOnOrAfter,
 		RequestID: answered.RequestID, RequestExpires: answered.ExpiresAt(),
 		NewUserID: store.NewUserID(),
 		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
 			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
 		SessionID: s.ID, SessionExpires: s.ExpiresAt,
+		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
 	}
 	// Whether the groups fit does not depend on which user it is.
 	s.UserID = in.NewUserID
@@ -208,6 +225,9 @@ func (x *exchange) begin(assertion *sp.Assertion, answered session.Pending, who 
 		return
 	case errors.Is(err, store.ErrAssertionExpired):
 		x.refuse(assertion, http.StatusForbidden, string(sp.CodeExpired), err)
+		return
+	case errors.Is(err, store.ErrLoggedOut):
+		x.refuse(assertion, http.StatusForbidden, "logged_out", err)
 		return
 	case err != nil:
 		x.storeFailed("record sign-in", err)

@@ -29,7 +29,7 @@ func (v verifier) signer(signed *xmltree.Element) (*x509.Certificate, error) {
 	if _, err := s.Content(); err != nil {
 		return nil, signatureRefusal(err)
 	}
-	return trustedBy(s, v.want.SigningCertificates, v.want.Now)
+	return trustedBy(s.Value, s.KeyInfo, v.want.SigningCertificates, v.want.Now)
 }
 
 func signatureRefusal(err error) error {
@@ -45,12 +45,12 @@ func signatureRefusal(err error) error {
 	return refuse(code, "%v", err)
 }
 
-// trustedBy returns the certificate, of those given, whose key made s. KeyInfo
-// only decides how a failure is called.
-func trustedBy(s *xmldsig.Signature, certificates []*x509.Certificate, now time.Time) (*x509.Certificate, error) {
+// trustedBy returns the certificate, of those given, whose key made the
+// signature. KeyInfo, nil if absent, only decides how a failure is called.
+func trustedBy(value xmldsig.Value, keyInfo *xmltree.Element, certificates []*x509.Certificate, now time.Time) (*x509.Certificate, error) {
 	var refusal error
 	for _, certificate := range certificates {
-		if !s.MadeBy(certificate.PublicKey) {
+		if !value.MadeBy(certificate.PublicKey) {
 			continue
 		}
 		err := checkCertificate(certificate, now)
@@ -64,7 +64,7 @@ func trustedBy(s *xmldsig.Signature, certificates []*x509.Certificate, now time.
 	switch {
 	case refusal != nil:
 		return nil, refusal
-	case names(s.KeyInfo, certificates):
+	case names(keyInfo, certificates):
 		return nil, refuse(CodeSignatureInvalid, "the signature is not by the trusted key that it names")
 	}
 	return nil, renewable(refuse(CodeUnknownSigningKey, "the signature is by none of the %d trusted keys", len(certificates)))
