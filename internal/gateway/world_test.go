@@ -392,17 +392,27 @@ func (p *person) login(tenant, returnTo string) (requestID, relayState string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	deflated, err := base64.StdEncoding.DecodeString(target.Query().Get("SAMLRequest"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	var request struct {
 		ID string `xml:"ID,attr"`
 	}
-	if err := xml.NewDecoder(flate.NewReader(bytes.NewReader(deflated))).Decode(&request); err != nil {
+	if err := xml.Unmarshal(inflate(p.t, target.Query().Get("SAMLRequest")), &request); err != nil {
 		p.t.Fatal(err)
 	}
 	return request.ID, target.Query().Get("RelayState")
+}
+
+// inflate returns the message of the Redirect binding.
+func inflate(t *testing.T, parameter string) []byte {
+	t.Helper()
+	deflated, err := base64.StdEncoding.DecodeString(parameter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
 }
 
 // issue makes a response of one IdP that is good for a tenant, unless it is
