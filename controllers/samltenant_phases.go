@@ -204,6 +204,11 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 			s.postponedFor = time.Second
 		}
 	}
+	if idp := s.tenant.Status.IDP; idp != nil {
+		// Not when the document is accepted, so that who was there before this
+		// field gets it too.
+		idp.SLOURL = render.SLOURL(s.idp)
+	}
 	files, err := render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), s.keys.certificates())
 	if err != nil {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)

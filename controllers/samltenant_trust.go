@@ -47,7 +47,7 @@ func (s *scope) takeOver(idp *idpmetadata.Descriptor) {
 	s.idp, s.unproven = idp, false
 	status.RejectedDigest = ""
 	status.IDP = &v1alpha1.IDPStatus{
-		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), SLOURL: render.SLOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
+		EntityID: idp.EntityID, SSOURL: render.SSOURL(idp), Digest: digest, Source: sourceOf(s.tenant),
 		ETag: s.fetched.ETag, LastModified: s.fetched.LastModified,
 	}
 	if !idp.ValidUntil.IsZero() {

@@ -17,7 +17,8 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// maxFormBytes bounds the body that is read of the POST binding. It leaves room for base64 and percent-encoding, and for the RelayState.
+// maxFormBytes bounds the body that is read of the POST binding. It leaves room
+// for base64 and percent-encoding, and for the RelayState.
 const maxFormBytes = 2 * sp.MaxResponseBytes
 
 // login sends the browser to the IdP. [SAMLProf 4.1.3]
