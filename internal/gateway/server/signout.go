@@ -53,10 +53,7 @@ func (x *exchange) logout() {
 		x.signedOut(meant)
 		return
 	case !meant:
-		x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
-			Paragraphs: []string{"You are signed in as " + s.Label() + "."},
-			// Browsers apply the page's policy to the redirect to the IdP as well.
-			Form: &pages.Form{Action: "/saml/logout", Button: "Sign out", Elsewhere: x.singleLogout()}})
+		x.askToSignOut(s)
 		return
 	}
 	// In memory first: whatever the store does, the session is over now.
@@ -68,6 +65,13 @@ func (x *exchange) logout() {
 	}
 	x.Log.Info("sign-out", "event", "sign-out", "tenant", x.tenant.Name(), "outcome", "success", "user", s.UserID, "address", x.r.RemoteAddr)
 	x.logoutAtIDP(s)
+}
+
+func (x *exchange) askToSignOut(s session.Session) {
+	x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
+		Paragraphs: []string{"You are signed in as " + s.Label() + "."},
+		// Browsers apply the page's policy to the redirect to the IdP as well.
+		Form: &pages.Form{Action: "/saml/logout", Button: "Sign out", Elsewhere: x.singleLogout()}})
 }
 
 // meant says whether the user asked to sign out, rather than another site: by

@@ -55,17 +55,25 @@ func (x *exchange) logoutAtIDP(s session.Session) {
 	x.send(request, endpoint.Binding, "", x.logoutSigner(), "Signing out", session.Clear(), pending)
 }
 
-// slo takes the IdP's logout messages. [SAMLProf 4.4]
+// slo takes the IdP's logout messages [SAMLProf 4.4]. A browser that comes
+// without one is told whether it is signed in.
 func (x *exchange) slo() {
-	if x.tenant.Config.ServiceProvider.SLOURL == "" {
-		x.notFound()
-		return
-	}
 	var message *sp.LogoutMessage
 	var err error
-	if x.r.Method == http.MethodGet {
+	switch {
+	case x.tenant.Config.ServiceProvider.SLOURL == "":
+		x.notFound()
+		return
+	case x.r.Method == http.MethodGet && x.r.URL.RawQuery == "":
+		if s, signedIn := x.valid(); signedIn {
+			x.askToSignOut(s)
+			return
+		}
+		x.signedOut(false)
+		return
+	case x.r.Method == http.MethodGet:
 		message, err = sp.LogoutFromQuery(x.r.URL.RawQuery)
-	} else {
+	default:
 		if status, code, err := x.form(); code != "" {
 			x.refuseLogout(status, code, err)
 			return
@@ -158,8 +166,9 @@ func (x *exchange) logoutAnswered(message *sp.LogoutMessage) {
 			"outcome", "success", "requestID", pending.RequestID, "signed", response.Signed, "address", x.r.RemoteAddr)
 	}
 	if err != nil || !response.Signed || signedIn {
-		// A page that promises nothing, and knows whether there is a session.
-		x.w.Header().Set("Location", "/saml/logout")
+		// Browsers withhold the session's cookie from another site's POST, but
+		// not from the GET that follows it: see again.
+		x.w.Header().Set("Location", "/saml/slo")
 		x.w.WriteHeader(http.StatusSeeOther)
 		return
 	}

@@ -1,25 +1,13 @@
 package sp
 
 import (
-	"bytes"
-	"compress/flate"
-	"crypto"
 	"crypto/x509"
-	"encoding/base64"
-	"errors"
-	"io"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/xmldsig"
 	"cequence.cloud/saml-operator/internal/xmltree"
 )
-
-// MaxQueryBytes is the size of the largest query taken. Browsers and servers
-// carry less.
-const MaxQueryBytes = 64 << 10
 
 // The statuses that we answer with, and want to read [SAMLCore 3.2.2.2].
 const (
@@ -29,9 +17,6 @@ const (
 )
 
 const (
-	parameterEncoding = "SAMLEncoding"
-	deflateEncoding   = "urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE"
-
 	// Entra ID has two names [Entra ID, Single Sign-Out SAML Protocol].
 	entraIssuer       = "https://sts.windows.net/"
 	entraLogoutIssuer = "https://login.microsoftonline.com/"
@@ -46,28 +31,6 @@ type LogoutExpectations struct {
 	SigningCertificates []*x509.Certificate
 	Now                 time.Time
 	ClockSkew           time.Duration
-}
-
-// LogoutMessage is a LogoutRequest or a LogoutResponse as it came. Nothing in
-// it has been verified.
-type LogoutMessage struct {
-	// Response: it is to be a LogoutResponse.
-	Response bool
-	// RelayState is to be sent back with the answer to a request, and means
-	// nothing else.
-	RelayState string
-
-	encoded []byte
-	query   *query // of the HTTP-Redirect binding, else nil
-}
-
-// query is what the HTTP-Redirect binding has instead of a signature in the
-// XML [SAMLBindings 3.4.4.1].
-type query struct {
-	signed    bool
-	octets    string // as received: whoever escapes anew may escape otherwise
-	algorithm string
-	value     []byte
 }
 
 // LogoutRequest asks to end a user's sessions [SAMLCore 3.7.1].
@@ -94,117 +57,6 @@ type LogoutResponse struct {
 	Status       string
 	// Signed: a trusted key vouches for one from VerifyLogoutResponse.
 	Signed bool
-}
-
-// LogoutFromQuery takes the message out of a query as it was received
-// [SAMLBindings 3.4.4]. The error is an *Error.
-func LogoutFromQuery(raw string) (*LogoutMessage, error) {
-	if len(raw) > MaxQueryBytes {
-		return nil, refuse(CodeTooLarge, "query of %d bytes", len(raw))
-	}
-	parameters, err := queryParameters(raw)
-	if err != nil {
-		return nil, err
-	}
-	if encoding, ok := parameters[parameterEncoding]; ok && encoding.value != deflateEncoding {
-		return nil, refuse(CodeEncodingInvalid, "SAMLEncoding is %s", quote(encoding.value))
-	}
-	name, err := messageParameter(func(name string) bool { _, ok := parameters[name]; return ok })
-	if err != nil {
-		return nil, err
-	}
-	m := &LogoutMessage{Response: name == parameterResponse, RelayState: parameters[parameterRelayState].value, query: &query{}}
-	if m.encoded, err = base64.StdEncoding.DecodeString(parameters[name].value); err != nil || len(m.encoded) == 0 {
-		return nil, refuse(CodeEncodingInvalid, "%s is not base64", name)
-	}
-
-	algorithm, hasAlgorithm := parameters[parameterSigAlg]
-	signature, hasSignature := parameters[parameterSignature]
-	switch {
-	case !hasAlgorithm && !hasSignature:
-		return m, nil
-	case !hasAlgorithm || !hasSignature:
-		return nil, refuse(CodeSignatureStructure, "SigAlg and Signature belong together")
-	}
-	m.query.signed, m.query.algorithm = true, algorithm.value
-	if m.query.value, err = base64.StdEncoding.DecodeString(signature.value); err != nil || len(m.query.value) == 0 {
-		return nil, refuse(CodeSignatureStructure, "Signature is not base64")
-	}
-	m.query.octets = name + "=" + parameters[name].raw
-	if relayState, ok := parameters[parameterRelayState]; ok {
-		m.query.octets += "&" + parameterRelayState + "=" + relayState.raw
-	}
-	m.query.octets += "&" + parameterSigAlg + "=" + algorithm.raw
-	return m, nil
-}
-
-// LogoutFromForm takes the message out of the form of the HTTP-POST binding
-// [SAMLBindings 3.5.4]. The error is an *Error.
-func LogoutFromForm(form url.Values) (*LogoutMessage, error) {
-	for _, name := range []string{parameterRequest, parameterResponse, parameterRelayState} {
-		if len(form[name]) > 1 {
-			return nil, refuse(CodeParametersInvalid, "%s is there twice", name)
-		}
-	}
-	name, err := messageParameter(form.Has)
-	if err != nil {
-		return nil, err
-	}
-	m := &LogoutMessage{Response: name == parameterResponse, RelayState: form.Get(parameterRelayState)}
-	if m.encoded, err = decodeForm(name, form.Get(name)); err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// HasMessage says whether a query carries any parameter of a binding.
-func HasMessage(raw string) bool {
-	parameters, err := queryParameters(raw)
-	return err != nil || len(parameters) > 0
-}
-
-// messageParameter returns which of the two parameters there is.
-func messageParameter(has func(name string) bool) (string, error) {
-	request, response := has(parameterRequest), has(parameterResponse)
-	switch {
-	case request && response:
-		return "", refuse(CodeParametersInvalid, "a request and a response at once")
-	case request:
-		return parameterRequest, nil
-	case response:
-		return parameterResponse, nil
-	}
-	return "", refuse(CodeParametersInvalid, "neither a request nor a response")
-}
-
-// parameter is one of the query: as received, and what that stands for.
-type parameter struct{ raw, value string }
-
-// queryParameters returns those of the binding. Each has to be there once at
-// most and under its plain name, so that nobody reads another one. Others are
-// none of our business: nobody has signed them.
-func queryParameters(raw string) (map[string]parameter, error) {
-	ours := []string{parameterRequest, parameterResponse, parameterRelayState, parameterEncoding, parameterSigAlg, parameterSignature}
-	found := map[string]parameter{}
-	for pair := range strings.SplitSeq(raw, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		plain, err := url.QueryUnescape(name)
-		if err != nil {
-			return nil, refuse(CodeParametersInvalid, "a parameter's name is not escaped as it should be")
-		}
-		if !slices.Contains(ours, plain) {
-			continue
-		}
-		if _, twice := found[plain]; twice || plain != name {
-			return nil, refuse(CodeParametersInvalid, "%s is there twice, or under an escaped name", plain)
-		}
-		p := parameter{raw: value}
-		if p.value, err = url.QueryUnescape(value); err != nil {
-			return nil, refuse(CodeEncodingInvalid, "%s is not escaped as it should be", plain)
-		}
-		found[plain] = p
-	}
-	return found, nil
 }
 
 var errLogoutUnsigned = refuse(CodeSignatureMissing, "the LogoutRequest is not signed")
@@ -394,32 +246,6 @@ func (v verifier) logoutMessage(m *LogoutMessage, name string, allowed shape) (r
 	return root, signed, nil
 }
 
-func (v verifier) querySigned(q *query) (bool, error) {
-	if !q.signed {
-		return false, nil
-	}
-	value, err := xmldsig.NewValue(q.algorithm, []byte(q.octets), q.value)
-	if err != nil {
-		return false, signatureRefusal(err)
-	}
-	if _, err := trustedBy(value, nil, v.want.SigningCertificates, v.want.Now); err != nil {
-		return false, err
-	}
-	return true, nil
-}
-
-// inflate stops where a message would be too large.
-func inflate(deflated []byte) ([]byte, error) {
-	document, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(deflated)), MaxResponseBytes+1))
-	switch {
-	case len(document) > MaxResponseBytes:
-		return nil, refuse(CodeTooLarge, "the message is of more than %d bytes, inflated", MaxResponseBytes)
-	case err != nil:
-		return nil, refuse(CodeEncodingInvalid, "the message is not compressed by DEFLATE")
-	}
-	return document, nil
-}
-
 // logoutIssuer returns the issuer of a LogoutResponse, which at Entra ID may
 // be another than that of assertions.
 func (v verifier) logoutIssuer(root *xmltree.Element) (string, error) {
@@ -443,101 +269,4 @@ func destinationRefusal(got, want string) error {
 		return refuse(CodeDestinationMissing, "logout message without Destination")
 	}
 	return refuse(CodeDestinationMismatch, "Destination is %s, expected %s", quote(got), quote(want))
-}
-
-// RedirectURL is as that of an AuthnRequest.
-func (r LogoutRequest) RedirectURL(relayState string, signer crypto.Signer) (string, error) {
-	if err := r.check(); err != nil {
-		return "", err
-	}
-	return r.message().redirectURL(relayState, signer)
-}
-
-// PostForm is as that of an AuthnRequest.
-func (r LogoutRequest) PostForm(relayState string, signer crypto.Signer) (PostForm, error) {
-	if err := r.check(); err != nil {
-		return PostForm{}, err
-	}
-	return r.message().postForm(relayState, signer)
-}
-
-func (r LogoutRequest) check() error {
-	if r.ID == "" || r.Issuer == "" || r.NameID.Value == "" || r.IssueInstant.IsZero() {
-		return errors.New("incomplete LogoutRequest")
-	}
-	return nil
-}
-
-func (r LogoutRequest) message() message {
-	return message{parameter: parameterRequest, id: r.ID, destination: r.Destination, document: r.document}
-}
-
-func (r LogoutRequest) document(signature string) []byte {
-	var b bytes.Buffer
-	attribute := openMessage(&b, "LogoutRequest", r.ID, r.IssueInstant, r.Destination)
-	if !r.NotOnOrAfter.IsZero() {
-		attribute("NotOnOrAfter", stamp(r.NotOnOrAfter))
-	}
-	b.WriteString("><saml:Issuer>")
-	escape(&b, r.Issuer)
-	b.WriteString("</saml:Issuer>" + signature + "<saml:NameID")
-	for _, a := range []struct{ name, value string }{
-		{"NameQualifier", r.NameID.NameQualifier},
-		{"SPNameQualifier", r.NameID.SPNameQualifier},
-		{"Format", r.NameID.Format},
-		{"SPProvidedID", r.NameID.SPProvidedID},
-	} {
-		if a.value != "" {
-			attribute(a.name, a.value)
-		}
-	}
-	b.WriteString(">")
-	escape(&b, r.NameID.Value)
-	b.WriteString("</saml:NameID>")
-	for _, index := range r.SessionIndexes {
-		b.WriteString("<samlp:SessionIndex>")
-		escape(&b, index)
-		b.WriteString("</samlp:SessionIndex>")
-	}
-	b.WriteString("</samlp:LogoutRequest>")
-	return b.Bytes()
-}
-
-// RedirectURL is as that of an AuthnRequest.
-func (r LogoutResponse) RedirectURL(relayState string, signer crypto.Signer) (string, error) {
-	if err := r.check(); err != nil {
-		return "", err
-	}
-	return r.message().redirectURL(relayState, signer)
-}
-
-// PostForm is as that of an AuthnRequest.
-func (r LogoutResponse) PostForm(relayState string, signer crypto.Signer) (PostForm, error) {
-	if err := r.check(); err != nil {
-		return PostForm{}, err
-	}
-	return r.message().postForm(relayState, signer)
-}
-
-func (r LogoutResponse) check() error {
-	if r.ID == "" || r.Issuer == "" || r.InResponseTo == "" || r.Status == "" || r.IssueInstant.IsZero() {
-		return errors.New("incomplete LogoutResponse")
-	}
-	return nil
-}
-
-func (r LogoutResponse) message() message {
-	return message{parameter: parameterResponse, id: r.ID, destination: r.Destination, document: r.document}
-}
-
-func (r LogoutResponse) document(signature string) []byte {
-	var b bytes.Buffer
-	attribute := openMessage(&b, "LogoutResponse", r.ID, r.IssueInstant, r.Destination)
-	attribute("InResponseTo", r.InResponseTo)
-	b.WriteString("><saml:Issuer>")
-	escape(&b, r.Issuer)
-	b.WriteString("</saml:Issuer>" + signature + "<samlp:Status><samlp:StatusCode")
-	attribute("Value", r.Status)
-	b.WriteString("/></samlp:Status></samlp:LogoutResponse>")
-	return b.Bytes()
 }
