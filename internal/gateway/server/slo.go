@@ -184,6 +184,7 @@ func (x *exchange) logoutExpectations(now time.Time) sp.LogoutExpectations {
 		SigningCertificates: x.tenant.SigningCertificates,
 		Now:                 now,
 		ClockSkew:           x.ClockSkew,
+		DecryptionKeys:      x.tenant.DecryptionKeys,
 	}
 }
 

@@ -1,6 +1,7 @@
 package sp
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ type LogoutExpectations struct {
 	SigningCertificates []*x509.Certificate
 	Now                 time.Time
 	ClockSkew           time.Duration
+	// DecryptionKeys open encrypted NameIDs, newest first.
+	DecryptionKeys []*rsa.PrivateKey
 }
 
 // LogoutRequest asks to end a user's sessions [SAMLCore 3.7.1].
@@ -109,11 +112,8 @@ func VerifyLogoutRequest(m *LogoutMessage, want LogoutExpectations) (request *Lo
 	}
 	request.NotOnOrAfter = request.NotOnOrAfter.Add(want.ClockSkew)
 
-	if request.NameID, err = nameID(root); err != nil {
+	if request.NameID, err = v.logoutNameID(root); err != nil {
 		return nil, err
-	}
-	if request.NameID.Value == "" {
-		return nil, refuse(CodeNameIDMissing, "LogoutRequest without NameID")
 	}
 	for e := range root.Named(nsProtocol, "SessionIndex") {
 		index, ok := e.Text()
@@ -177,6 +177,24 @@ func VerifyLogoutResponse(m *LogoutMessage, requestID string, want LogoutExpecta
 	return response, nil
 }
 
+// logoutNameID returns the NameID of a request whose signature is verified, so
+// that nobody but the IdP learns what decrypts.
+func (v verifier) logoutNameID(root *xmltree.Element) (NameID, error) {
+	plain, encrypted := only(root, nsAssertion, "NameID"), only(root, nsAssertion, "EncryptedID")
+	switch {
+	case plain != nil && encrypted != nil:
+		return NameID{}, refuse(CodeStructureInvalid, "LogoutRequest with two NameIDs")
+	case encrypted != nil:
+		var err error
+		if plain, err = decrypt(encrypted, "NameID", v.want.DecryptionKeys); err != nil {
+			return NameID{}, refuse(CodeDecryptionFailed, "the encrypted NameID cannot be used")
+		}
+	case plain == nil:
+		return NameID{}, refuse(CodeNameIDMissing, "LogoutRequest without NameID")
+	}
+	return readNameID(plain)
+}
+
 func (want LogoutExpectations) verifier() (verifier, error) {
 	if want.SLOURL == "" || want.IDPEntityID == "" {
 		return verifier{}, refuse(CodeInternal, "incomplete expectations")
@@ -186,6 +204,7 @@ func (want LogoutExpectations) verifier() (verifier, error) {
 	}
 	return verifier{Expectations{
 		IDPEntityID: want.IDPEntityID, SigningCertificates: want.SigningCertificates, Now: want.Now, ClockSkew: want.ClockSkew,
+		DecryptionKeys: want.DecryptionKeys,
 	}}, nil
 }
 
@@ -195,6 +214,7 @@ var (
 		{xmldsig.Namespace, "Signature", true},
 		{nsProtocol, "Extensions", true},
 		{nsAssertion, "NameID", true},
+		{nsAssertion, "EncryptedID", true},
 		{nsProtocol, "SessionIndex", false},
 	}
 	logoutResponseShape = shape{

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -323,7 +324,7 @@ func TestLogoutRequestRefusals(t *testing.T) {
 		"an empty NameID":        {[]string{"alice@acme.example", " "}, sp.CodeNameIDMissing},
 		"two NameIDs":            {[]string{nameID, nameID + nameID}, sp.CodeStructureInvalid},
 		"a blank in the NameID":  {[]string{">alice", "> alice"}, sp.CodeNameIDInvalid},
-		"an encrypted NameID":    {[]string{nameID, `<EncryptedID xmlns="urn:oasis:names:tc:SAML:2.0:assertion"/>`}, sp.CodeStructureInvalid},
+		"an empty EncryptedID":   {[]string{nameID, `<EncryptedID xmlns="urn:oasis:names:tc:SAML:2.0:assertion"/>`}, sp.CodeDecryptionFailed},
 		"an element in an index": {[]string{"_session<", "_session<x/><"}, sp.CodeStructureInvalid},
 		"a DOCTYPE":              {[]string{"<samlp:LogoutRequest ", "<!DOCTYPE x><samlp:LogoutRequest "}, sp.CodeXMLForbidden},
 	} {
@@ -336,6 +337,48 @@ func TestLogoutRequestRefusals(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, now.Add(sp.MaxAge+sp.DefaultClockSkew), got.NotOnOrAfter)
 	assert.Equal(t, []string{"_other"}, got.SessionIndexes)
+}
+
+func TestEncryptedNameID(t *testing.T) {
+	i := validIDP(t, idpKey())
+	want := logoutExpectations(i)
+	want.DecryptionKeys = []*rsa.PrivateKey{spKey2(), spKey()}
+	start, end := strings.Index(goodLogout, "<NameID"), strings.Index(goodLogout, "<samlp:SessionIndex>")
+	nameID := goodLogout[start:end]
+	with := func(content string, e encryption) string {
+		id := strings.ReplaceAll(encrypted(t, content, e), "EncryptedAssertion", "EncryptedID")
+		return edit(t, goodLogout, nameID, id)
+	}
+	for _, e := range []encryption{{}, {cipher: "http://www.w3.org/2009/xmlenc11#aes128-gcm", sibling: true}} {
+		got, err := verifyLogoutQuery(i.redirect(t, "SAMLRequest", with(nameID, e), ""), want)
+		require.NoError(t, err)
+		assert.Equal(t, saidOf(want), got)
+	}
+	got, err := verifyLogoutForm(form("SAMLRequest", i.sign(t, with(nameID, encryption{}), "_logout", signing{})), want)
+	require.NoError(t, err)
+	assert.Equal(t, saidOf(want), got)
+
+	flip := func(ciphertext []byte) []byte {
+		ciphertext[len(ciphertext)-1] ^= 1
+		return ciphertext
+	}
+	for name, test := range map[string]struct {
+		document string
+		code     sp.Code
+	}{
+		"damaged":         {with(nameID, encryption{tamper: flip}), sp.CodeDecryptionFailed},
+		"for another key": {with(nameID, encryption{key: &attackerKey().PublicKey}), sp.CodeDecryptionFailed},
+		"RSA 1.5":         {with(nameID, encryption{oaep: "http://www.w3.org/2001/04/xmlenc#rsa-1_5"}), sp.CodeDecryptionFailed},
+		"another element": {with(goodAssertion, encryption{}), sp.CodeDecryptionFailed},
+		"two NameIDs":     {edit(t, with(nameID, encryption{}), "<samlp:SessionIndex>_session", nameID+"<samlp:SessionIndex>_session"), sp.CodeStructureInvalid},
+		"with a blank":    {with(edit(t, nameID, ">alice", "> alice"), encryption{}), sp.CodeNameIDInvalid},
+	} {
+		_, err := verifyLogoutQuery(i.redirect(t, "SAMLRequest", test.document, ""), want)
+		assert.Equal(t, test.code, sp.CodeOf(err), "%s: %v", name, err)
+		// Nobody but the IdP learns any of that.
+		_, err = verifyLogoutForm(form("SAMLRequest", test.document), want)
+		assert.Equal(t, sp.CodeSignatureMissing, sp.CodeOf(err), name)
+	}
 }
 
 func verifyResponse(t testing.TB, query string, want sp.LogoutExpectations) (*sp.LogoutResponse, error) {

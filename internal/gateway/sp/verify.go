@@ -322,7 +322,7 @@ func singleAssertion(response *xmltree.Element) (*xmltree.Element, error) {
 // open decrypts an EncryptedAssertion, of which the same holds as of the
 // Response: no assertion nor Signature at an unexpected place.
 func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
-	assertion, err := decryptAssertion(encrypted, v.want.DecryptionKeys)
+	assertion, err := decrypt(encrypted, "Assertion", v.want.DecryptionKeys)
 	if err != nil {
 		return nil, err
 	}
