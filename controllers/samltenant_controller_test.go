@@ -41,9 +41,11 @@ func TestTwoFieldsBecomeATenantThatCanSignIn(t *testing.T) {
 		EntityID:    "https://acme.s.cequence.cloud:443/saml/metadata",
 		ACSURL:      "https://acme.s.cequence.cloud/saml/acs",
 		MetadataURL: "https://acme.s.cequence.cloud/saml/metadata",
+		SLOURL:      "https://acme.s.cequence.cloud/saml/slo",
 	}, got.Status.ServiceProvider)
 	require.Equal(t, provider.EntityID(), got.Status.IDP.EntityID)
 	require.Equal(t, provider.SSOURL(), got.Status.IDP.SSOURL)
+	require.Equal(t, provider.SLOURL(), got.Status.IDP.SLOURL)
 	published := provider.Certificates()[0]
 	require.Len(t, got.Status.Certificates, 1)
 	require.Equal(t, idpmetadata.Fingerprint(published), got.Status.Certificates[0].FingerprintSHA256)

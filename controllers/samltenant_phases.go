@@ -204,6 +204,11 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 			s.postponedFor = time.Second
 		}
 	}
+	if idp := s.tenant.Status.IDP; idp != nil {
+		// Not when the document is accepted, so that who was there before this
+		// field gets it too.
+		idp.SLOURL = render.SLOURL(s.idp)
+	}
 	sp, err := s.keys.forMetadata(render.SignsMetadata(s.tenant))
 	var files tenantconfig.Files
 	if err == nil {

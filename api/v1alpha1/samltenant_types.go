@@ -466,6 +466,9 @@ type ServiceProviderStatus struct {
 	ACSURL string `json:"acsURL"`
 	// MetadataURL serves our SAML metadata.
 	MetadataURL string `json:"metadataURL"`
+	// SLOURL takes logout messages ("Logout Url").
+	// +optional
+	SLOURL string `json:"sloURL,omitempty"`
 }
 
 // IDPStatus describes the identity provider's metadata in use.
@@ -474,6 +477,10 @@ type IDPStatus struct {
 	EntityID string `json:"entityID"`
 	// SSOURL is where users are sent to sign in.
 	SSOURL string `json:"ssoURL"`
+	// SLOURL is where users are sent when they sign out; empty if the identity
+	// provider has no single logout.
+	// +optional
+	SLOURL string `json:"sloURL,omitempty"`
 	// Digest is over the meaning of the metadata, not over its bytes.
 	Digest string `json:"digest"`
 	// Source is where it came from: the URL, or configmap/NAME/KEY or

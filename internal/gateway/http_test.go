@@ -250,6 +250,7 @@ func TestOwnEndpoints(t *testing.T) {
 		{http.MethodPut, "/saml/acs", http.StatusMethodNotAllowed, "GET, POST"},
 		{http.MethodGet, "/saml/logout", http.StatusOK, ""},
 		{http.MethodDelete, "/saml/logout", http.StatusMethodNotAllowed, "GET, POST"},
+		{http.MethodPut, "/saml/slo", http.StatusMethodNotAllowed, "GET, POST"},
 		{http.MethodGet, "/saml", http.StatusNotFound, ""},
 		{http.MethodGet, "/saml/", http.StatusNotFound, ""},
 		{http.MethodGet, "/saml/other", http.StatusNotFound, ""},

@@ -409,15 +409,25 @@ type authnRequest struct {
 // readRequest reads the request in the query of the IdP's address.
 func readRequest(t *testing.T, target *url.URL) authnRequest {
 	t.Helper()
-	deflated, err := base64.StdEncoding.DecodeString(target.Query().Get("SAMLRequest"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var request authnRequest
-	if err := xml.NewDecoder(flate.NewReader(bytes.NewReader(deflated))).Decode(&request); err != nil {
+	if err := xml.Unmarshal(inflate(t, target.Query().Get("SAMLRequest")), &request); err != nil {
 		t.Fatal(err)
 	}
 	return request
+}
+
+// inflate returns the message of the Redirect binding.
+func inflate(t *testing.T, parameter string) []byte {
+	t.Helper()
+	deflated, err := base64.StdEncoding.DecodeString(parameter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := io.ReadAll(flate.NewReader(bytes.NewReader(deflated)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
 }
 
 // issue makes a response of one IdP that is good for a tenant, unless it is

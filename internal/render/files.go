@@ -90,6 +90,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		SignOnURL:         urls.SignOnURL,
 		ACSURL:            urls.ACSURL,
 		MetadataURL:       urls.MetadataURL,
+		SLOURL:            urls.SLOURL,
 		SignAuthnRequests: idp.WantAuthnRequestsSigned,
 	}
 	if wanted := spec.ServiceProvider; wanted != nil {
@@ -133,6 +134,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		IdentityProvider: tenantconfig.IdentityProvider{
 			EntityID:            idp.EntityID,
 			SSO:                 ssoEndpoints(tenant, idp),
+			SLO:                 endpoints(idp.SLO, false),
 			SigningCertificates: certificates,
 			AcceptExpiredUntil:  acceptExpiredUntil,
 		},
@@ -142,31 +144,47 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 }
 
 // ssoEndpoints returns the https endpoints, those of the binding that the tenant
-// wants first. Without a wish that is Redirect: it needs no script in the
-// browser. A wish that the IdP does not meet must not keep a configuration from
-// being written, since that may have to keep people out.
+// wants first. A wish that the IdP does not meet must not keep a configuration
+// from being written, since that may have to keep people out.
 func ssoEndpoints(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) []tenantconfig.Endpoint {
+	sp := tenant.Spec.ServiceProvider
+	return endpoints(idp.SSO, sp != nil && sp.RequestBinding == v1alpha1.RequestBindingPOST)
+}
+
+// endpoints returns those with https, Redirect first unless POST is to be: a
+// redirect needs no script in the browser.
+func endpoints(published []idpmetadata.Endpoint, postFirst bool) []tenantconfig.Endpoint {
+	const https = "https://"
 	bindings := []string{tenantconfig.BindingRedirect, tenantconfig.BindingPOST}
-	if sp := tenant.Spec.ServiceProvider; sp != nil && sp.RequestBinding == v1alpha1.RequestBindingPOST {
+	if postFirst {
 		slices.Reverse(bindings)
 	}
-	var endpoints []tenantconfig.Endpoint
+	var ordered []tenantconfig.Endpoint
 	for _, binding := range bindings {
-		for _, e := range idp.SSO {
-			if e.Binding == binding && strings.HasPrefix(e.Location, "https://") {
-				endpoints = append(endpoints, tenantconfig.Endpoint{Binding: e.Binding, Location: e.Location})
+		for _, e := range published {
+			secure := strings.HasPrefix(e.Location, https) && (e.ResponseLocation == "" || strings.HasPrefix(e.ResponseLocation, https))
+			if e.Binding == binding && secure {
+				ordered = append(ordered, tenantconfig.Endpoint(e))
 			}
 		}
 	}
-	return endpoints
+	return ordered
 }
 
 // SSOURL is where the tenant's users are sent to sign in.
 func SSOURL(tenant *v1alpha1.SAMLTenant, idp *idpmetadata.Descriptor) string {
-	if endpoints := ssoEndpoints(tenant, idp); len(endpoints) > 0 {
-		return endpoints[0].Location
+	return first(ssoEndpoints(tenant, idp))
+}
+
+// SLOURL is where users are sent when they sign out; empty if the IdP has no
+// single logout.
+func SLOURL(idp *idpmetadata.Descriptor) string { return first(endpoints(idp.SLO, false)) }
+
+func first(endpoints []tenantconfig.Endpoint) string {
+	if len(endpoints) == 0 {
+		return ""
 	}
-	return ""
+	return endpoints[0].Location
 }
 
 func signingPEM(certificates []*x509.Certificate) []byte {

@@ -279,10 +279,48 @@ func TestWishesOfTheTenant(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := c.ServiceProvider
-		got.EntityID, got.SignOnURL, got.ACSURL, got.MetadataURL = "", "", "", ""
+		got.EntityID, got.SignOnURL, got.ACSURL, got.MetadataURL, got.SLOURL = "", "", "", "", ""
 		if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%+v became %+v, want %+v", test.spec, got, test.want)
 		}
+	}
+}
+
+func TestSingleLogoutEndpoints(t *testing.T) {
+	const redirect, post, artifact = tenantconfig.BindingRedirect, tenantconfig.BindingPOST, "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Artifact"
+	d := accepted(t)
+	d.SLO = []idpmetadata.Endpoint{
+		{Binding: post, Location: "https://idp.example/post", ResponseLocation: "https://idp.example/done"},
+		{Binding: redirect, Location: "http://idp.example/plain"},
+		{Binding: redirect, Location: "https://idp.example/half", ResponseLocation: "http://idp.example/plain"},
+		{Binding: artifact, Location: "https://idp.example/artifact"},
+		{Binding: redirect, Location: "https://idp.example/redirect"},
+	}
+	config := func() tenantconfig.Config {
+		t.Helper()
+		files, err := render.Files(acme(), base(t), d, nil, certificates(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	want := []tenantconfig.Endpoint{
+		{Binding: redirect, Location: "https://idp.example/redirect"},
+		{Binding: post, Location: "https://idp.example/post", ResponseLocation: "https://idp.example/done"},
+	}
+	if got := config().IdentityProvider.SLO; !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	if got := render.SLOURL(d); got != "https://idp.example/redirect" {
+		t.Errorf("SLOURL is %q", got)
+	}
+	d.SLO = d.SLO[1:4]
+	if got := config().IdentityProvider.SLO; len(got) != 0 || render.SLOURL(d) != "" {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -294,6 +332,7 @@ func TestBaseDomain(t *testing.T) {
 	if got := b.ServiceProvider("acme"); got != (v1alpha1.ServiceProviderStatus{
 		SignOnURL: "https://acme.s.localhost:8443", EntityID: "https://acme.s.localhost:443/saml/metadata",
 		ACSURL: "https://acme.s.localhost:8443/saml/acs", MetadataURL: "https://acme.s.localhost:8443/saml/metadata",
+		SLOURL: "https://acme.s.localhost:8443/saml/slo",
 	}) {
 		t.Errorf("got %+v", got)
 	}

@@ -75,6 +75,7 @@ func (b BaseDomain) ServiceProvider(customerName string) v1alpha1.ServiceProvide
 		EntityID:    entityID,
 		ACSURL:      origin + "/saml/acs",
 		MetadataURL: origin + "/saml/metadata",
+		SLOURL:      origin + "/saml/slo",
 	}
 }
 

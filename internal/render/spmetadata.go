@@ -32,6 +32,7 @@ type (
 		WantAssertionsSigned       bool             `xml:"WantAssertionsSigned,attr"`
 		ProtocolSupportEnumeration string           `xml:"protocolSupportEnumeration,attr"`
 		KeyDescriptors             []keyDescriptor  `xml:"md:KeyDescriptor"`
+		SLO                        []logoutEndpoint `xml:"md:SingleLogoutService"`
 		NameIDFormat               string           `xml:"md:NameIDFormat,omitempty"`
 		ACS                        consumerEndpoint `xml:"md:AssertionConsumerService"`
 		Attributes                 consumingService `xml:"md:AttributeConsumingService"`
@@ -47,6 +48,10 @@ type (
 	}
 	encryptionMethod struct {
 		Algorithm string `xml:"Algorithm,attr"`
+	}
+	logoutEndpoint struct {
+		Binding  string `xml:"Binding,attr"`
+		Location string `xml:"Location,attr"`
 	}
 	consumerEndpoint struct {
 		Binding   string `xml:"Binding,attr"`
@@ -145,7 +150,10 @@ func spMetadata(config tenantconfig.Config, certificates []*x509.Certificate, si
 			WantAssertionsSigned:       true,
 			ProtocolSupportEnumeration: "urn:oasis:names:tc:SAML:2.0:protocol",
 			KeyDescriptors:             keyDescriptors(certificates),
-			NameIDFormat:               sp.NameIDFormat,
+			SLO: []logoutEndpoint{
+				{tenantconfig.BindingRedirect, sp.SLOURL}, {tenantconfig.BindingPOST, sp.SLOURL},
+			},
+			NameIDFormat: sp.NameIDFormat,
 			ACS: consumerEndpoint{
 				Binding: tenantconfig.BindingPOST, Location: sp.ACSURL, Index: 0, IsDefault: true,
 			},

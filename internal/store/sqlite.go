@@ -72,6 +72,10 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 	if err != nil {
 		return SignInResult{}, err
 	}
+	nameID, err := encode(in.NameID)
+	if err != nil {
+		return SignInResult{}, err
+	}
 	var result SignInResult
 	err = s.write(ctx, "record sign-in", func(tx *sql.Tx, now int64) error {
 		// The next purge would forget its use.
@@ -95,6 +99,12 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 				return err
 			}
 		}
+		switch ended, err := loggedOut(ctx, tx, in); {
+		case err != nil:
+			return err
+		case ended:
+			return ErrLoggedOut
+		}
 		p := in.Profile
 		user, err := scanUser(tx.QueryRowContext(ctx,
 			`INSERT INTO users (`+userColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
@@ -109,8 +119,11 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 			return err
 		}
 		if _, err := tx.ExecContext(ctx,
-			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			in.SessionID, in.Tenant, user.ID, sessionGroups, now, in.SessionExpires.UnixMilli()); err != nil {
+			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at,
+				idp_entity_id, assertion_id, name_id, name_id_value, session_index)
+			 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			in.SessionID, in.Tenant, user.ID, sessionGroups, now, in.SessionExpires.UnixMilli(),
+			in.IDPEntityID, in.AssertionID, nameID, in.NameID.Value, in.SessionIndex); err != nil {
 			return err
 		}
 		result = SignInResult{User: user, Created: user.SignIns == 1}
@@ -126,15 +139,18 @@ func (s *SQLite) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, err
 func (s *SQLite) GetSession(ctx context.Context, tenant, id string) (Session, error) {
 	var (
 		session          Session
-		groups           string
+		groups, nameID   string
 		created, expires int64
 	)
 	err := s.db.QueryRowContext(ctx,
-		`SELECT id, tenant, user_id, groups, created_at, expires_at FROM sessions
+		`SELECT id, tenant, user_id, groups, name_id, session_index, created_at, expires_at FROM sessions
 		 WHERE tenant = ? AND id = ? AND expires_at > ?`, tenant, id, s.now().UnixMilli()).
-		Scan(&session.ID, &session.Tenant, &session.UserID, &groups, &created, &expires)
+		Scan(&session.ID, &session.Tenant, &session.UserID, &groups, &nameID, &session.SessionIndex, &created, &expires)
 	if err == nil {
 		session.Groups, err = decodeGroups(groups)
+	}
+	if err == nil {
+		err = decode(nameID, &session.NameID)
 	}
 	if err != nil {
 		return Session{}, fmt.Errorf("get session: %w", orNotFound(err))
@@ -149,12 +165,116 @@ func (s *SQLite) RevokeSession(ctx context.Context, id string, until time.Time) 
 		if err := purge(ctx, tx, now); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx,
-			`INSERT INTO revoked_sessions (id, expires_at) VALUES (?, ?)
-			 ON CONFLICT (id) DO UPDATE SET expires_at = MAX(expires_at, excluded.expires_at)`,
-			id, until.UnixMilli())
-		return err
+		return revoke(ctx, tx, id, until.UnixMilli())
 	})
+}
+
+func revoke(ctx context.Context, tx *sql.Tx, id string, until int64) error {
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO revoked_sessions (id, expires_at) VALUES (?, ?)
+		 ON CONFLICT (id) DO UPDATE SET expires_at = MAX(expires_at, excluded.expires_at)`, id, until)
+	return err
+}
+
+// RecordLogout implements Store.
+func (s *SQLite) RecordLogout(ctx context.Context, l Logout) (map[string]time.Time, error) {
+	nameID, err := encode(l.NameID)
+	if err != nil {
+		return nil, err
+	}
+	indexes, err := encode(l.SessionIndexes)
+	if err != nil {
+		return nil, err
+	}
+	var ended map[string]time.Time
+	err = s.write(ctx, "record logout", func(tx *sql.Tx, now int64) error {
+		if l.RequestExpires.UnixMilli() <= now {
+			// The next purge would forget its use.
+			return ErrReplayed
+		}
+		if err := purge(ctx, tx, now); err != nil {
+			return err
+		}
+		if err := insertOnce(ctx, tx, ErrReplayed,
+			`INSERT INTO logouts (tenant, idp_entity_id, request_id, issued_at, expires_at, name_id, session_indexes)
+			 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			l.Tenant, l.IDPEntityID, l.RequestID, l.RequestIssued.UnixMilli(), l.RequestExpires.UnixMilli(), nameID, indexes); err != nil {
+			return err
+		}
+		if ended, err = sessionsOf(ctx, tx, l, indexes); err != nil {
+			return err
+		}
+		for id, until := range ended {
+			if err := revoke(ctx, tx, id, until.UnixMilli()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
+// sessionsOf returns the sessions that l means. The indexes are those of l, as
+// JSON.
+func sessionsOf(ctx context.Context, tx *sql.Tx, l Logout, indexes string) (_ map[string]time.Time, err error) {
+	rows, err := tx.QueryContext(ctx,
+		`SELECT id, assertion_id, name_id, session_index, expires_at FROM sessions
+		 WHERE tenant = ?1 AND idp_entity_id = ?2 AND name_id_value = ?3
+		 UNION
+		 SELECT id, assertion_id, name_id, session_index, expires_at FROM sessions
+		 WHERE tenant = ?1 AND idp_entity_id = ?2 AND session_index IN (SELECT value FROM json_each(?4))`,
+		l.Tenant, l.IDPEntityID, l.NameID.Value, indexes)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	ended := map[string]time.Time{}
+	for rows.Next() {
+		var (
+			id, nameID string
+			expires    int64
+		)
+		s := SignIn{Tenant: l.Tenant, IDPEntityID: l.IDPEntityID}
+		if err := rows.Scan(&id, &s.AssertionID, &nameID, &s.SessionIndex, &expires); err != nil {
+			return nil, err
+		}
+		if err := decode(nameID, &s.NameID); err != nil {
+			return nil, err
+		}
+		if l.Means(s) {
+			ended[id] = fromMilli(expires)
+		}
+	}
+	return ended, rows.Err()
+}
+
+// loggedOut says whether the IdP has ended the session that is about to begin:
+// a request for logout may be faster than the assertion [SAMLCore 3.7.3.1].
+func loggedOut(ctx context.Context, tx *sql.Tx, in SignIn) (_ bool, err error) {
+	rows, err := tx.QueryContext(ctx,
+		`SELECT name_id, session_indexes FROM logouts WHERE tenant = ? AND idp_entity_id = ? AND issued_at >= ?`,
+		in.Tenant, in.IDPEntityID, in.AssertionIssued.UnixMilli())
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var nameID, indexes string
+		l := Logout{Tenant: in.Tenant, IDPEntityID: in.IDPEntityID}
+		if err := rows.Scan(&nameID, &indexes); err != nil {
+			return false, err
+		}
+		if err := errors.Join(decode(nameID, &l.NameID), decode(indexes, &l.SessionIndexes)); err != nil {
+			return false, err
+		}
+		if l.Means(in) {
+			return true, nil
+		}
+	}
+	return false, rows.Err()
 }
 
 // RevokedSessions implements Store.
@@ -208,6 +328,7 @@ func purge(ctx context.Context, tx *sql.Tx, now int64) error {
 		`DELETE FROM answered_requests WHERE expires_at <= ?`,
 		`DELETE FROM sessions WHERE expires_at <= ?`,
 		`DELETE FROM revoked_sessions WHERE expires_at <= ?`,
+		`DELETE FROM logouts WHERE expires_at <= ?`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement, now); err != nil {
 			return fmt.Errorf("purge: %w", err)
@@ -254,20 +375,26 @@ func scanUser(row *sql.Row) (User, error) {
 	return u, nil
 }
 
-func encodeGroups(groups []string) (string, error) {
-	b, err := json.Marshal(append([]string{}, groups...))
+func encodeGroups(groups []string) (string, error) { return encode(append([]string{}, groups...)) }
+
+func decodeGroups(text string) (groups []string, err error) {
+	err = decode(text, &groups)
+	return groups, err
+}
+
+func encode(value any) (string, error) {
+	b, err := json.Marshal(value)
 	if err != nil {
-		return "", fmt.Errorf("encode groups: %w", err)
+		return "", fmt.Errorf("encode %T: %w", value, err)
 	}
 	return string(b), nil
 }
 
-func decodeGroups(text string) ([]string, error) {
-	var groups []string
-	if err := json.Unmarshal([]byte(text), &groups); err != nil {
-		return nil, fmt.Errorf("decode groups: %w", err)
+func decode(text string, value any) error {
+	if err := json.Unmarshal([]byte(text), value); err != nil {
+		return fmt.Errorf("decode %T: %w", value, err)
 	}
-	return groups, nil
+	return nil
 }
 
 func orNotFound(err error) error {

@@ -9,18 +9,23 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 )
 
 var (
-	// ErrReplayed says that an assertion was used before.
-	ErrReplayed = errors.New("assertion was used before")
+	// ErrReplayed says that an assertion, or a request for logout, was used
+	// before.
+	ErrReplayed = errors.New("message was used before")
 	// ErrRequestAnswered says that the request which an assertion answers was
 	// answered before, by another assertion.
 	ErrRequestAnswered = errors.New("request was answered before")
 	// ErrAssertionExpired says that an assertion has expired by the store's
 	// clock, so that its use would not be remembered.
 	ErrAssertionExpired = errors.New("assertion has expired")
+	// ErrLoggedOut says that the IdP has ended the session at its side after it
+	// had issued the assertion.
+	ErrLoggedOut = errors.New("the identity provider has ended this session")
 	// ErrNotFound says that there is no such session.
 	ErrNotFound = errors.New("not found")
 )
@@ -42,6 +47,12 @@ type Store interface {
 	// RevokeSession ends a session; until is when it would have ended anyway.
 	// The session need not have been recorded, and may be revoked already.
 	RevokeSession(ctx context.Context, id string, until time.Time) error
+	// RecordLogout does in one transaction what an IdP's request for logout
+	// asks for: it uses the request up, or returns ErrReplayed, ends the
+	// sessions that the request means, and keeps those from beginning whose
+	// assertion was issued before it. It returns the sessions that it ended,
+	// each with the time until which that must be remembered.
+	RecordLogout(ctx context.Context, l Logout) (map[string]time.Time, error)
 	// RevokedSessions returns the sessions that were revoked, each with the
 	// time until which that must be remembered.
 	RevokedSessions(ctx context.Context) (map[string]time.Time, error)
@@ -56,7 +67,8 @@ type SignIn struct {
 	// within it only.
 	IDPEntityID string
 
-	AssertionID string
+	AssertionID     string
+	AssertionIssued time.Time
 	// AssertionExpires is when the assertion is refused for its age anyway.
 	AssertionExpires time.Time
 	// RequestID is empty if the assertion answers no request.
@@ -72,6 +84,67 @@ type SignIn struct {
 	SessionID      string
 	SessionExpires time.Time
 	SessionGroups  []string
+	// NameID and SessionIndex are what the IdP calls the user and the session
+	// when one of us logs out.
+	NameID       NameID
+	SessionIndex string
+}
+
+// NameID names a user between an IdP and us [SAMLCore 2.2.2].
+type NameID struct {
+	Value           string `json:"value"`
+	Format          string `json:"format,omitempty"`
+	NameQualifier   string `json:"nameQualifier,omitempty"`
+	SPNameQualifier string `json:"spNameQualifier,omitempty"`
+	SPProvidedID    string `json:"spProvidedID,omitempty"`
+}
+
+// Logout is one verified request of an IdP to end sessions.
+type Logout struct {
+	Tenant      string
+	IDPEntityID string
+
+	RequestID     string
+	RequestIssued time.Time
+	// RequestExpires is when the request is refused for its age anyway.
+	RequestExpires time.Time
+
+	NameID NameID
+	// SessionIndexes are those to end; none means all sessions of the user.
+	SessionIndexes []string
+}
+
+// Means says whether l is to end the session that begins with s.
+//
+// The NameID has to be the same, but for attributes that one of them lacks:
+// Entra ID leaves the format out. A session whose index the IdP has not told
+// ends with any of them. An index that is the ID of the assertion names its
+// session by itself, since such an ID is unique [SAMLCore 1.3.4]: Entra ID may
+// call the user by another name than it did in the assertion.
+func (l Logout) Means(s SignIn) bool {
+	if l.Tenant != s.Tenant || l.IDPEntityID != s.IDPEntityID {
+		return false
+	}
+	named := slices.Contains(l.SessionIndexes, s.SessionIndex)
+	if named && s.SessionIndex != "" && s.SessionIndex == s.AssertionID {
+		return true
+	}
+	return l.NameID.matches(s.NameID) && (named || len(l.SessionIndexes) == 0 || s.SessionIndex == "")
+}
+
+// matches is [SAMLCore 3.3.4] for identifiers of which one may say less.
+func (n NameID) matches(other NameID) bool {
+	same := func(a, b string) bool { return a == "" || b == "" || a == b }
+	return n.Value != "" && n.Value == other.Value && same(formatOf(n), formatOf(other)) &&
+		same(n.NameQualifier, other.NameQualifier) && same(n.SPNameQualifier, other.SPNameQualifier)
+}
+
+// formatOf returns nothing for the format that says nothing [SAMLCore 8.3.1].
+func formatOf(n NameID) string {
+	if n.Format == "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified" {
+		return ""
+	}
+	return n.Format
 }
 
 // NewUserID returns an ID for SignIn: random, and as long as any other.
@@ -112,10 +185,14 @@ type User struct {
 
 // Session is what was recorded of a session. Groups are SignIn.SessionGroups.
 type Session struct {
-	ID        string
-	Tenant    string
-	UserID    string
-	Groups    []string
-	CreatedAt time.Time
-	ExpiresAt time.Time
+	ID     string
+	Tenant string
+	UserID string
+	Groups []string
+	// NameID and SessionIndex are empty in a session that began before this
+	// release.
+	NameID       NameID
+	SessionIndex string
+	CreatedAt    time.Time
+	ExpiresAt    time.Time
 }

@@ -8,6 +8,7 @@ package tenantconfig
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -60,6 +61,9 @@ type ServiceProvider struct {
 	SignOnURL   string `json:"signOnURL"`
 	ACSURL      string `json:"acsURL"`
 	MetadataURL string `json:"metadataURL"`
+	// SLOURL takes the IdP's logout messages. Without it, as configurations of
+	// earlier releases are, there is no single logout.
+	SLOURL string `json:"sloURL,omitempty"`
 	// SignAuthnRequests: requests carry an RSA-SHA256 signature by the SP key.
 	SignAuthnRequests bool `json:"signAuthnRequests,omitempty"`
 	// NameIDFormat is asked for in requests; empty leaves the choice to the IdP.
@@ -104,6 +108,8 @@ type IdentityProvider struct {
 	EntityID string `json:"entityID"`
 	// SSO has https endpoints with the Redirect or POST binding, best first.
 	SSO []Endpoint `json:"sso"`
+	// SLO has the same for single logout; many IdPs have none.
+	SLO []Endpoint `json:"slo,omitempty"`
 	// SigningCertificates are base64 DER; only their keys verify assertions.
 	SigningCertificates []string `json:"signingCertificates"`
 	// AcceptExpiredUntil, in Unix seconds, is the end of the grace in which those
@@ -132,7 +138,13 @@ func ExpiredGraceCounts(until, now time.Time) bool {
 type Endpoint struct {
 	Binding  string `json:"binding"`
 	Location string `json:"location"`
+	// ResponseLocation is where our responses go, if not to Location; of an
+	// SLO endpoint only. [SAMLMeta 2.2.2]
+	ResponseLocation string `json:"responseLocation,omitempty"`
 }
+
+// ForResponses is where our responses go.
+func (e Endpoint) ForResponses() string { return cmp.Or(e.ResponseLocation, e.Location) }
 
 // AttributeMapping lists, for each property of a user, the names of SAML
 // attributes that may carry it, the best first. Of UserID, UserIDWithoutNameID
@@ -239,11 +251,18 @@ func (c Config) Validate() error {
 	}
 	// All of our URLs are on the tenant's own host, so that nothing a gateway
 	// compares with them can belong to another tenant.
-	for _, own := range []struct{ field, value string }{
-		{"serviceProvider.signOnURL", c.ServiceProvider.SignOnURL},
-		{"serviceProvider.acsURL", c.ServiceProvider.ACSURL},
-		{"serviceProvider.metadataURL", c.ServiceProvider.MetadataURL},
+	for _, own := range []struct {
+		field, value string
+		optional     bool
+	}{
+		{"serviceProvider.signOnURL", c.ServiceProvider.SignOnURL, false},
+		{"serviceProvider.acsURL", c.ServiceProvider.ACSURL, false},
+		{"serviceProvider.metadataURL", c.ServiceProvider.MetadataURL, false},
+		{"serviceProvider.sloURL", c.ServiceProvider.SLOURL, true},
 	} {
+		if own.value == "" && own.optional {
+			continue
+		}
 		if u, err := url.Parse(own.value); err != nil || u.Scheme != "https" || u.Hostname() != c.Host {
 			fail("%s %q is not an https URL on the host %s", own.field, own.value, c.Host)
 		}
@@ -252,12 +271,10 @@ func (c Config) Validate() error {
 		fail("identityProvider.sso is empty")
 	}
 	for _, e := range c.IdentityProvider.SSO {
-		if e.Binding != BindingRedirect && e.Binding != BindingPOST {
-			fail("identityProvider.sso has the binding %q, want HTTP-Redirect or HTTP-POST", e.Binding)
-		}
-		if u, err := url.Parse(e.Location); err != nil || u.Scheme != "https" || u.Host == "" {
-			fail("identityProvider.sso location %q is not an https URL", e.Location)
-		}
+		errs = append(errs, e.validate("identityProvider.sso"))
+	}
+	for _, e := range c.IdentityProvider.SLO {
+		errs = append(errs, e.validate("identityProvider.slo"))
 	}
 	if len(c.IdentityProvider.SigningCertificates) == 0 {
 		fail("identityProvider.signingCertificates is empty: no assertion could be verified")
@@ -297,4 +314,16 @@ func (sp ServiceProvider) validate(fail func(format string, args ...any)) {
 			fail("serviceProvider.requestedAuthnContext.comparison %q is none of SAML's", wish.Comparison)
 		}
 	}
+}
+
+func (e Endpoint) validate(field string) error {
+	if e.Binding != BindingRedirect && e.Binding != BindingPOST {
+		return fmt.Errorf("%s has the binding %q, want HTTP-Redirect or HTTP-POST", field, e.Binding)
+	}
+	for _, location := range []string{e.Location, e.ForResponses()} {
+		if u, err := url.Parse(location); err != nil || u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("%s location %q is not an https URL", field, location)
+		}
+	}
+	return nil
 }

@@ -80,6 +80,29 @@ func TestAGraceForExpiredCertificatesIsBounded(t *testing.T) {
 	}
 }
 
+// As above: there is no single logout in a configuration from before it.
+func TestSingleLogoutIsEncoded(t *testing.T) {
+	c := valid()
+	c.ServiceProvider.SLOURL = "https://acme.s.example.com/saml/slo"
+	c.IdentityProvider.SLO = []tenantconfig.Endpoint{
+		{Binding: tenantconfig.BindingRedirect, Location: "https://idp.example.com/slo"},
+		{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/slo", ResponseLocation: "https://idp.example.com/done"},
+	}
+	encoded, err := tenantconfig.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := tenantconfig.Decode(encoded)
+	if err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("read back as %+v, %v", back, err)
+	}
+	for _, endpoint := range back.IdentityProvider.SLO {
+		if want := map[string]string{tenantconfig.BindingRedirect: "https://idp.example.com/slo", tenantconfig.BindingPOST: "https://idp.example.com/done"}[endpoint.Binding]; endpoint.ForResponses() != want {
+			t.Errorf("responses go to %s, want %s", endpoint.ForResponses(), want)
+		}
+	}
+}
+
 // A configuration from before these fields has neither, and they are fields
 // that a reader from before them ignores.
 func TestWhatIdentifiesUsersIsEncoded(t *testing.T) {
@@ -178,10 +201,18 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		"a wish that nothing keeps": {func(c *tenantconfig.Config) {
 			c.ServiceProvider.IDPInitiated, c.ServiceProvider.ForceAuthn = tenantconfig.IDPInitiatedAccept, true
 		}, "forceAuthn"},
-		"no class":                   {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact") }, "classRefs"},
-		"an empty class":             {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact", "urn:x", "") }, "classRefs"},
-		"no comparison":              {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("", "urn:x") }, "comparison"},
-		"another comparison":         {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("Exact", "urn:x") }, "comparison"},
+		"no class":             {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact") }, "classRefs"},
+		"an empty class":       {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("exact", "urn:x", "") }, "classRefs"},
+		"no comparison":        {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("", "urn:x") }, "comparison"},
+		"another comparison":   {func(c *tenantconfig.Config) { c.ServiceProvider.RequestedAuthnContext = asked("Exact", "urn:x") }, "comparison"},
+		"an SLO URL elsewhere": {func(c *tenantconfig.Config) { c.ServiceProvider.SLOURL = "https://globex.s.example.com/saml/slo" }, "sloURL"},
+		"an http SLO URL":      {func(c *tenantconfig.Config) { c.ServiceProvider.SLOURL = "http://acme.s.example.com/saml/slo" }, "sloURL"},
+		"an http SLO endpoint": {func(c *tenantconfig.Config) {
+			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "http://idp.example.com/"}}
+		}, "identityProvider.slo"},
+		"a script for responses": {func(c *tenantconfig.Config) {
+			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/", ResponseLocation: "javascript:alert(1)"}}
+		}, "identityProvider.slo"},
 		"a version that is not ours": {func(c *tenantconfig.Config) { c.Version = 7 }, "version is 7"},
 	} {
 		c := valid()

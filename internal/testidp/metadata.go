@@ -65,6 +65,9 @@ func (p *IDP) metadata(entityID string, certificates [][]byte) ([]byte, error) {
 	idp := entity.CreateElement("IDPSSODescriptor")
 	idp.CreateAttr("protocolSupportEnumeration", nsProtocol)
 	addKeyDescriptors(idp, certificates)
+	slo := idp.CreateElement("SingleLogoutService")
+	slo.CreateAttr("Binding", bindingRedirect)
+	slo.CreateAttr("Location", p.baseURL+"/slo")
 	for _, format := range []string{nameIDEmailAddress, nameIDPersistent, nameIDUnspecified} {
 		idp.CreateElement("NameIDFormat").SetText(format)
 	}

@@ -57,6 +57,7 @@ const (
 	codeAuthnContext = "AADSTS75011"
 	codeNameIDPolicy = "AADSTS75016"
 	codeNotSigned    = "AADSTS76021"
+	codeNameID       = "AADSTS7500530"
 )
 
 // authnRequest holds what Entra ID looks at: it ignores Destination, Consent,
@@ -186,34 +187,35 @@ func readMessage(r *http.Request) (document []byte, relayState string, verify fu
 	if r.Method == http.MethodPost {
 		return readPOST(r)
 	}
-	return readRedirect(r)
+	return readRedirect(r, "SAMLRequest")
 }
 
-// readRedirect reads the HTTP Redirect binding [SAMLBind 3.4.4.1].
-func readRedirect(r *http.Request) ([]byte, string, func([]*x509.Certificate) error, error) {
+// readRedirect reads the HTTP Redirect binding [SAMLBind 3.4.4.1], whose
+// message is in that parameter.
+func readRedirect(r *http.Request, parameter string) ([]byte, string, func([]*x509.Certificate) error, error) {
 	raw, err := rawQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, "", nil, err
 	}
 	query := r.URL.Query()
-	message := query.Get("SAMLRequest")
+	message := query.Get(parameter)
 	if message == "" {
-		return nil, "", nil, refuse(codeNoMessage, "SAMLRequest must be present as a query string parameter in an HTTP request of the SAML Redirect binding.")
+		return nil, "", nil, refuse(codeNoMessage, "%s must be present as a query string parameter in an HTTP request of the SAML Redirect binding.", parameter)
 	}
 	compressed, err := base64.StdEncoding.DecodeString(message)
 	if err != nil {
-		return nil, "", nil, refuse(codeUnsupported, "The SAMLRequest is not base64.")
+		return nil, "", nil, refuse(codeUnsupported, "The %s is not base64.", parameter)
 	}
 	inflater := flate.NewReader(bytes.NewReader(compressed))
 	document, err := io.ReadAll(io.LimitReader(inflater, maxRequestBytes+1))
 	if err != nil {
-		return nil, "", nil, refuse(codeUnsupported, "The SAMLRequest is not compressed with DEFLATE.")
+		return nil, "", nil, refuse(codeUnsupported, "The %s is not compressed with DEFLATE.", parameter)
 	}
 	if len(document) > maxRequestBytes {
-		return nil, "", nil, refuse(codeUnsupported, "The SAMLRequest is too large.")
+		return nil, "", nil, refuse(codeUnsupported, "The %s is too large.", parameter)
 	}
 	verify := func(certificates []*x509.Certificate) error {
-		return verifyQuery(raw, query, certificates)
+		return verifyQuery(parameter, raw, query, certificates)
 	}
 	return document, query.Get("RelayState"), verify, nil
 }
@@ -232,7 +234,7 @@ func rawQuery(q string) (map[string]string, error) {
 	return raw, nil
 }
 
-func verifyQuery(raw map[string]string, query url.Values, certificates []*x509.Certificate) error {
+func verifyQuery(parameter string, raw map[string]string, query url.Values, certificates []*x509.Certificate) error {
 	if query.Get("Signature") == "" {
 		return refuse(codeNotSigned, "The request sent by client is not signed while the application requires signed requests.")
 	}
@@ -243,7 +245,7 @@ func verifyQuery(raw map[string]string, query url.Values, certificates []*x509.C
 	if err != nil {
 		return refuse(codeNotSigned, "The signature of the request is not base64.")
 	}
-	signed := "SAMLRequest=" + raw["SAMLRequest"]
+	signed := parameter + "=" + raw[parameter]
 	if relayState, ok := raw["RelayState"]; ok {
 		signed += "&RelayState=" + relayState
 	}

@@ -36,6 +36,7 @@ func (p *IDP) routes() *http.ServeMux {
 	mux.HandleFunc("POST /signin", p.serveSignIn)
 	mux.HandleFunc("GET /{directory}/federationmetadata/2007-06/federationmetadata.xml", p.serveFederationMetadata)
 	mux.HandleFunc("GET /{directory}/saml2/{application}", p.serveInstanceSSO)
+	mux.HandleFunc("GET /slo", p.serveSLO)
 	return mux
 }
 

@@ -76,6 +76,9 @@ type User struct {
 type ServiceProvider struct {
 	// ACSURL is the only reply URL.
 	ACSURL string
+	// LogoutURL is where LogoutResponses go. Without it a logout ends at the
+	// IdP.
+	LogoutURL string
 	// VerificationCertificates, if any, make signed requests mandatory. The last
 	// two are tried.
 	VerificationCertificates []*x509.Certificate
@@ -90,6 +93,9 @@ type Counts struct {
 	MetadataFetches, NotModified int
 	// SignIns are the successful responses that were sent by HTTP.
 	SignIns int
+	// LogoutRequests and LogoutResponses are those that were taken from
+	// service providers.
+	LogoutRequests, LogoutResponses int
 }
 
 // IDP is an identity provider and its http.Handler. It serves
@@ -99,6 +105,7 @@ type Counts struct {
 //	POST /signin
 //	GET /{directory}/federationmetadata/2007-06/federationmetadata.xml
 //	GET /{directory}/saml2/{application}
+//	GET /slo
 //
 // All methods are safe for concurrent use.
 type IDP struct {
@@ -185,6 +192,9 @@ func (p *IDP) MetadataURL() string { return p.url("/metadata") }
 
 // SSOURL is the single sign-on service for both bindings.
 func (p *IDP) SSOURL() string { return p.url("/sso") }
+
+// SLOURL is the single logout service, for the Redirect binding only.
+func (p *IDP) SLOURL() string { return p.url("/slo") }
 
 // SetUser adds a user, or replaces the one of the same name.
 func (p *IDP) SetUser(u User) {

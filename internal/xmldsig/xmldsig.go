@@ -1,7 +1,8 @@
 // Package xmldsig reads and makes enveloped XML signatures in the one shape
 // that SAML allows [SAMLCore 5.4] and tells what they cover and by whose key
-// they are. It has no look-ups: a signature counts only for the element that it
-// is in, and what it covers is handed out as the very bytes that were hashed.
+// they are. Signatures over other octets are checked by the same list of
+// algorithms. It has no look-ups: a signature counts only for the element that
+// it is in, and what it covers is handed out as the very bytes that were hashed.
 package xmldsig
 
 import (
@@ -67,14 +68,11 @@ var (
 // Signature is a ds:Signature of the allowed shape. It vouches for what
 // Content returns, and for nothing else, if MadeBy is true of a trusted key.
 type Signature struct {
+	Value // over SignedInfo
 	// KeyInfo is nil when absent. Nobody has signed it.
 	KeyInfo *xmltree.Element
 
 	element, signed *xmltree.Element // signed is the parent
-
-	algorithm  signatureAlgorithm
-	signedInfo []byte // the hash of SignedInfo
-	value      []byte
 
 	// What SignedInfo says of the signed element.
 	inclusive []string
@@ -120,20 +118,18 @@ func Of(signed *xmltree.Element) (*Signature, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ok bool
-	if s.algorithm, ok = signatureAlgorithms[name]; !ok {
+	if _, ok := signatureAlgorithms[name]; !ok {
 		return nil, fmt.Errorf("%w: signature algorithm %s", ErrAlgorithm, quote(name))
 	}
-	if s.value, err = Base64Text(value); err != nil {
+	raw, err := Base64Text(value)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.reference(parts[2]); err != nil {
 		return nil, err
 	}
-	h := s.algorithm.hash.New()
-	h.Write(signedInfo.Canonicalize(nil, nil, inclusive))
-	s.signedInfo = h.Sum(nil)
-	return s, nil
+	s.Value, err = NewValue(name, signedInfo.Canonicalize(nil, nil, inclusive), raw)
+	return s, err
 }
 
 // reference reads what SignedInfo says of the signed element.
@@ -183,21 +179,42 @@ func (s *Signature) Content() ([]byte, error) {
 	return content, nil
 }
 
-// MadeBy tells whether s was made by the key, which is of RSA or ECDSA. How
+// Value is a signature value together with the hash of what it is over.
+type Value struct {
+	algorithm signatureAlgorithm
+	hashed    []byte
+	value     []byte
+}
+
+// NewValue returns a signature over octets by the algorithm of that URI, or
+// ErrAlgorithm.
+func NewValue(algorithm string, octets, value []byte) (Value, error) {
+	v := Value{value: value}
+	var ok bool
+	if v.algorithm, ok = signatureAlgorithms[algorithm]; !ok {
+		return Value{}, fmt.Errorf("%w: signature algorithm %s", ErrAlgorithm, quote(algorithm))
+	}
+	h := v.algorithm.hash.New()
+	h.Write(octets)
+	v.hashed = h.Sum(nil)
+	return v, nil
+}
+
+// MadeBy tells whether v was made by the key, which is of RSA or ECDSA. How
 // strong it has to be, and what its certificate says, is the caller's matter.
-func (s *Signature) MadeBy(key crypto.PublicKey) bool {
+func (v Value) MadeBy(key crypto.PublicKey) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		return !s.algorithm.ecdsa && rsa.VerifyPKCS1v15(key, s.algorithm.hash, s.signedInfo, s.value) == nil
+		return !v.algorithm.ecdsa && rsa.VerifyPKCS1v15(key, v.algorithm.hash, v.hashed, v.value) == nil
 	case *ecdsa.PublicKey:
 		// The value is r and s side by side, each as long as the order of
 		// the curve [XMLDSig 6.4.3].
 		size := (key.Params().N.BitLen() + 7) / 8
-		if !s.algorithm.ecdsa || len(s.value) != 2*size {
+		if !v.algorithm.ecdsa || len(v.value) != 2*size {
 			return false
 		}
-		r, t := new(big.Int).SetBytes(s.value[:size]), new(big.Int).SetBytes(s.value[size:])
-		return ecdsa.Verify(key, s.signedInfo, r, t)
+		r, t := new(big.Int).SetBytes(v.value[:size]), new(big.Int).SetBytes(v.value[size:])
+		return ecdsa.Verify(key, v.hashed, r, t)
 	}
 	return false
 }

@@ -161,6 +161,49 @@ func TestEncryptedAssertion(t *testing.T) {
 	assert.Equal(t, ada().Attributes["Group"], seen[0].Groups)
 }
 
+func TestSingleLogoutFromHere(t *testing.T) {
+	c := start(t, idpOfAda())
+	c.onboard()
+	b := c.browser()
+	c.signIn(b, "/")
+
+	page, err := b.Open(t.Context(), c.url("/saml/logout"))
+	require.NoError(t, err)
+	require.Equal(t, "Sign out?", page.Title)
+	page, err = b.FillAndSubmit(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, page.Status, string(page.Body))
+	assert.Equal(t, c.tenant.Status.ServiceProvider.SLOURL, strings.Split(page.URL.String(), "?")[0])
+	assert.Contains(t, string(page.Body), "and at your organization", "the IdP's signed answer says so")
+	c.assertSignedOut(b)
+}
+
+func TestSingleLogoutFromTheIDP(t *testing.T) {
+	c := start(t, idpOfAda())
+	c.onboard()
+	b := c.browser()
+	c.signIn(b, "/")
+
+	page, err := b.Open(t.Context(), c.idp.LogoutURL())
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, page.Status, string(page.Body))
+	assert.True(t, strings.HasPrefix(c.idp.EntityID(), "https://"+page.URL.Host+"/"), "the IdP has taken our answer")
+	c.assertSignedOut(b)
+}
+
+// assertSignedOut holds that the browser has a session neither here nor at the
+// IdP, which would sign it in again without a question.
+func (c *chain) assertSignedOut(b *testbrowser.Browser) {
+	c.t.Helper()
+	page, err := b.Open(c.t.Context(), c.url("/saml/session"))
+	require.NoError(c.t, err)
+	assert.Equal(c.t, http.StatusUnauthorized, page.Status)
+	page, err = b.Open(c.t.Context(), c.url("/"))
+	require.NoError(c.t, err)
+	assert.True(c.t, strings.HasPrefix(c.idp.EntityID(), "https://"+page.URL.Host+"/"), "the IdP asks: %s", page.URL)
+	c.signIn(b, "/")
+}
+
 // whoami returns what the application's scripts learn of the user.
 func (c *chain) whoami(b *testbrowser.Browser) string {
 	c.t.Helper()

@@ -137,10 +137,16 @@ func (x *exchange) own() {
 		x.allow(x.whoami, http.MethodGet, http.MethodHead)
 	case "/saml/logout":
 		x.allow(x.logout, http.MethodGet, http.MethodPost)
+	case "/saml/slo":
+		x.allow(x.slo, http.MethodGet, http.MethodPost)
 	default:
-		x.fail(problem{status: http.StatusNotFound, code: "not_found", title: "Page not found",
-			advice: "There is nothing at this address."})
+		x.notFound()
 	}
+}
+
+func (x *exchange) notFound() {
+	x.fail(problem{status: http.StatusNotFound, code: "not_found", title: "Page not found",
+		advice: "There is nothing at this address."})
 }
 
 func (x *exchange) allow(serve func(), methods ...string) {

@@ -20,8 +20,8 @@ import (
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
-// maxFormBytes bounds the body that the assertion consumer service reads. It
-// leaves room for base64 and percent-encoding, and for the RelayState.
+// maxFormBytes bounds the body that is read of the POST binding. It leaves room
+// for base64 and percent-encoding, and for the RelayState.
 const maxFormBytes = 2 * sp.MaxResponseBytes
 
 // login sends the browser to the IdP. [SAMLProf 4.1.3]
@@ -47,7 +47,7 @@ func (x *exchange) login() {
 	request := x.request(pending)
 	request.IsPassive = isTrue(query.Get("isPassive"))
 	request.LoginHint = loginHint(query.Get("login_hint"))
-	x.send(request, pending.Handle, cookies)
+	x.ask(request, pending.Handle, cookies...)
 }
 
 // newPending returns a request that is about to be sent.
@@ -110,54 +110,56 @@ func isPrefetch(h http.Header) bool {
 	return strings.Contains(h.Get("Sec-Purpose"), "prefetch")
 }
 
-// send takes the browser to the IdP, by the binding of its endpoint.
-func (x *exchange) send(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
-	if x.tenant.Config.IdentityProvider.SSO[0].Binding == tenantconfig.BindingPOST {
-		x.post(request, relayState, cookies)
-		return
-	}
-	x.redirect(request, relayState, cookies)
+// ask has the browser take a request to the IdP.
+func (x *exchange) ask(request sp.AuthnRequest, relayState string, cookies ...*http.Cookie) {
+	x.send(request, x.tenant.Config.IdentityProvider.SSO[0].Binding, relayState, x.signer(), "Signing in", cookies...)
 }
 
-func (x *exchange) redirect(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
-	target, err := request.RedirectURL(relayState, x.signer())
+// outgoing is a message that the browser takes to the IdP.
+type outgoing interface {
+	RedirectURL(relayState string, signer crypto.Signer) (string, error)
+	PostForm(relayState string, signer crypto.Signer) (sp.PostForm, error)
+}
+
+// send has the browser take a message to the IdP by that binding. The title is
+// of the page that the POST binding needs.
+func (x *exchange) send(message outgoing, binding, relayState string, signer crypto.Signer, title string, cookies ...*http.Cookie) {
+	if binding == tenantconfig.BindingPOST {
+		form, err := message.PostForm(relayState, signer)
+		if err != nil {
+			x.internal(err)
+			return
+		}
+		fields := []pages.Field{{Name: form.Parameter, Value: form.Message}}
+		if form.RelayState != "" {
+			fields = append(fields, pages.Field{Name: "RelayState", Value: form.RelayState})
+		}
+		x.setCookies(cookies...)
+		x.page(pages.Page{Status: http.StatusOK, Title: title,
+			Paragraphs: []string{"You are being sent to your organization."},
+			Form:       &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true, Fields: fields}})
+		return
+	}
+	target, err := message.RedirectURL(relayState, signer)
 	if err != nil {
 		x.internal(err)
 		return
+	}
+	status := http.StatusFound
+	if x.r.Method == http.MethodPost {
+		status = http.StatusSeeOther
 	}
 	x.setCookies(cookies...)
 	x.w.Header().Set("Location", target)
-	x.w.WriteHeader(http.StatusFound)
-}
-
-func (x *exchange) post(request sp.AuthnRequest, relayState string, cookies []*http.Cookie) {
-	form, err := request.PostForm(relayState, x.signer())
-	if err != nil {
-		x.internal(err)
-		return
-	}
-	x.setCookies(cookies...)
-	x.page(pages.Page{Status: http.StatusOK, Title: "Signing in",
-		Paragraphs: []string{"You are being sent to your organization's sign-in."},
-		Form: &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true,
-			Fields: []pages.Field{{Name: "SAMLRequest", Value: form.SAMLRequest}, {Name: "RelayState", Value: form.RelayState}}}})
+	x.w.WriteHeader(status)
 }
 
 // acs consumes the IdP's answer. [SAMLProf 4.1.4] The RelayState counts for
 // nothing: the signed InResponseTo says which of this browser's requests is
 // answered, and so where the user wanted to go.
 func (x *exchange) acs() {
-	if mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || mediaType != "application/x-www-form-urlencoded" {
-		x.refuse(nil, http.StatusUnsupportedMediaType, "form_expected", nil)
-		return
-	}
-	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxFormBytes)
-	if err := x.r.ParseForm(); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			x.refuse(nil, http.StatusRequestEntityTooLarge, string(sp.CodeTooLarge), err)
-			return
-		}
-		x.refuse(nil, http.StatusBadRequest, "form_invalid", err)
+	if status, code, err := x.form(); code != "" {
+		x.refuse(nil, status, code, err)
 		return
 	}
 	responses := x.r.PostForm["SAMLResponse"]
@@ -217,6 +219,21 @@ func (x *exchange) admit(assertion *sp.Assertion, answered *session.Pending, ret
 	x.begin(assertion, answered, returnTo, who, now)
 }
 
+// form reads the form of the POST binding, or says why not.
+func (x *exchange) form() (status int, code string, err error) {
+	if mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || mediaType != "application/x-www-form-urlencoded" {
+		return http.StatusUnsupportedMediaType, "form_expected", nil
+	}
+	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, maxFormBytes)
+	if err := x.r.ParseForm(); err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return http.StatusRequestEntityTooLarge, string(sp.CodeTooLarge), err
+		}
+		return http.StatusBadRequest, "form_invalid", err
+	}
+	return 0, "", nil
+}
+
 // verify verifies a response and, if only a key that is not known stands in the
 // way, once more by the keys that the IdP publishes now. Nothing is used up
 // before it has succeeded.
@@ -252,11 +269,12 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 	}
 	in := store.SignIn{
 		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
-		AssertionID: assertion.ID, AssertionExpires: assertion.NotOnOrAfter,
+		AssertionID: assertion.ID, AssertionIssued: assertion.IssueInstant, AssertionExpires: assertion.NotOnOrAfter,
 		NewUserID: store.NewUserID(),
 		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
 			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
 		SessionID: s.ID, SessionExpires: s.ExpiresAt,
+		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
 	}
 	if answered != nil {
 		in.RequestID, in.RequestExpires = answered.RequestID, answered.ExpiresAt()
@@ -277,6 +295,9 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		return
 	case errors.Is(err, store.ErrAssertionExpired):
 		x.refuse(assertion, http.StatusForbidden, string(sp.CodeExpired), err)
+		return
+	case errors.Is(err, store.ErrLoggedOut):
+		x.refuse(assertion, http.StatusForbidden, "logged_out", err)
 		return
 	case err != nil:
 		x.storeFailed("record sign-in", err)

@@ -43,8 +43,8 @@ func (x *exchange) whoami() {
 	})
 }
 
-// logout ends the session here; the one at the IdP goes on. A request that
-// another site may have caused only gets a form that asks.
+// logout ends the session here, and then has the IdP end its own. A request
+// that another site may have caused only gets a form that asks.
 func (x *exchange) logout() {
 	s, err := x.Codec.Open(x.binding, x.r)
 	meant := x.meant()
@@ -55,20 +55,25 @@ func (x *exchange) logout() {
 		x.signedOut(meant)
 		return
 	case !meant:
-		x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
-			Paragraphs: []string{"You are signed in as " + s.Label() + "."},
-			Form:       &pages.Form{Action: "/saml/logout", Button: "Sign out"}})
+		x.askToSignOut(s)
 		return
 	}
 	// In memory first: whatever the store does, the session is over now.
-	x.Revocations.Add(s.ID, s.ExpiresAt, x.Now())
+	x.Revocations.Add(map[string]time.Time{s.ID: s.ExpiresAt}, x.Now())
 	if err := x.Store.RevokeSession(x.r.Context(), s.ID, s.ExpiresAt); err != nil {
 		// The cookie stays, so that trying again can make it last.
 		x.storeFailed("revoke session", err)
 		return
 	}
 	x.Log.Info("sign-out", "event", "sign-out", "tenant", x.tenant.Name(), "outcome", "success", "user", s.UserID, "address", x.r.RemoteAddr)
-	x.signedOut(true)
+	x.logoutAtIDP(s)
+}
+
+func (x *exchange) askToSignOut(s session.Session) {
+	x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
+		Paragraphs: []string{"You are signed in as " + s.Label() + "."},
+		// Browsers apply the page's policy to the redirect to the IdP as well.
+		Form: &pages.Form{Action: "/saml/logout", Button: "Sign out", Elsewhere: x.singleLogout()}})
 }
 
 // meant says whether the user asked to sign out, rather than another site: by

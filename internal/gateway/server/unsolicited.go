@@ -65,7 +65,7 @@ func (x *exchange) resume(handle string) {
 	pending, _ := x.Codec.Pending(x.binding, x.r, x.Now())
 	for _, p := range pending {
 		if p.Handle == handle && p.Restarted {
-			x.send(x.request(p), p.Handle, nil)
+			x.ask(x.request(p), p.Handle)
 			return
 		}
 	}

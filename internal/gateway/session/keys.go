@@ -24,6 +24,7 @@ const KeyBytes = 32
 const (
 	purposeSession = "session"
 	purposeRequest = "request"
+	purposeLogout  = "logout"
 )
 
 // errUnsealed covers whatever is wrong with a cookie: nobody is to learn more.
@@ -40,7 +41,7 @@ type Binding struct {
 
 // Codec seals and opens cookies. It may be used concurrently.
 type Codec struct {
-	session, request cipher.AEAD
+	session, request, logout cipher.AEAD
 }
 
 // NewCodec returns a Codec with the given key of KeyBytes random bytes.
@@ -48,15 +49,16 @@ func NewCodec(key []byte) (*Codec, error) {
 	if len(key) != KeyBytes {
 		return nil, fmt.Errorf("cookie key has %d bytes, want %d", len(key), KeyBytes)
 	}
-	session, err := newAEAD(key, purposeSession)
-	if err != nil {
-		return nil, err
+	c := &Codec{}
+	for purpose, aead := range map[string]*cipher.AEAD{
+		purposeSession: &c.session, purposeRequest: &c.request, purposeLogout: &c.logout,
+	} {
+		var err error
+		if *aead, err = newAEAD(key, purpose); err != nil {
+			return nil, err
+		}
 	}
-	request, err := newAEAD(key, purposeRequest)
-	if err != nil {
-		return nil, err
-	}
-	return &Codec{session: session, request: request}, nil
+	return c, nil
 }
 
 // newAEAD derives a key for one purpose. XChaCha20-Poly1305 has nonces long

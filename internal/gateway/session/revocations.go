@@ -1,6 +1,7 @@
 package session
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,17 +27,18 @@ func (r *Revocations) Contains(id string) bool {
 	return ok
 }
 
-// Add ends a session. Those that are over by now anyway are forgotten.
-func (r *Revocations) Add(id string, until, now time.Time) {
+// Add ends sessions; each is mapped to when it would have ended anyway. Those
+// that are over by now are forgotten.
+func (r *Revocations) Add(ended map[string]time.Time, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := *r.current.Load()
-	after := make(map[string]time.Time, len(before)+1)
+	after := make(map[string]time.Time, len(before)+len(ended))
 	for other, end := range before {
 		if now.Before(end) {
 			after[other] = end
 		}
 	}
-	after[id] = until
+	maps.Copy(after, ended)
 	r.current.Store(&after)
 }

@@ -109,6 +109,39 @@ func TestCookiesOfOnePurposeAreWorthlessForAnother(t *testing.T) {
 	}
 }
 
+func TestPendingLogout(t *testing.T) {
+	c := codec(t, 'k')
+	want := session.Logout{RequestID: "id-1", IssuedAt: now}
+	cookie, err := c.BeginLogout(binding, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteNoneMode || !session.IsOwnCookie(cookie.Name) {
+		t.Errorf("cookie is %s", cookie)
+	}
+	if got := c.Logout(binding, with(cookie), now.Add(session.RequestLifetime-1)); got != want {
+		t.Errorf("got %+v", got)
+	}
+	other := binding
+	other.Tenant = "globex"
+	for name, got := range map[string]session.Logout{
+		"too late":       c.Logout(binding, with(cookie), now.Add(session.RequestLifetime)),
+		"twice":          c.Logout(binding, with(cookie, cookie), now),
+		"none":           c.Logout(binding, with(), now),
+		"another tenant": c.Logout(other, with(cookie), now),
+		"another key":    codec(t, 'l').Logout(binding, with(cookie), now),
+	} {
+		if got != (session.Logout{}) {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	// An answer to it must not begin a session.
+	cookie.Name = "__Host-saml-request-x"
+	if got, _ := c.Pending(binding, with(cookie), now); len(got) != 0 {
+		t.Errorf("a pending logout is a pending sign-in: %+v", got)
+	}
+}
+
 // Browsers drop a cookie of more than 4096 bytes, and with it the sign-in.
 func TestPendingCookieIsNeverTooLarge(t *testing.T) {
 	c := codec(t, 'k')
@@ -177,12 +210,12 @@ func TestCheck(t *testing.T) {
 
 func TestRevocationsForgetWhatIsOver(t *testing.T) {
 	r := session.NewRevocations(nil)
-	r.Add("a", now.Add(time.Minute), now)
-	r.Add("b", now.Add(time.Hour), now.Add(time.Minute-1))
+	r.Add(map[string]time.Time{"a": now.Add(time.Minute)}, now)
+	r.Add(map[string]time.Time{"b": now.Add(time.Hour)}, now.Add(time.Minute-1))
 	if !r.Contains("a") || !r.Contains("b") {
 		t.Error("a revocation is lost")
 	}
-	r.Add("c", now.Add(time.Hour), now.Add(time.Minute))
+	r.Add(map[string]time.Time{"c": now.Add(time.Hour)}, now.Add(time.Minute))
 	if r.Contains("a") || !r.Contains("b") || !r.Contains("c") {
 		t.Error("a revocation is kept for ever, or lost")
 	}

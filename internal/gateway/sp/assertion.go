@@ -238,6 +238,10 @@ func nameID(subject *xmltree.Element) (NameID, error) {
 	if e == nil {
 		return NameID{}, nil
 	}
+	return readNameID(e)
+}
+
+func readNameID(e *xmltree.Element) (NameID, error) {
 	value, ok := e.Text()
 	switch {
 	case strings.TrimSpace(value) == "":

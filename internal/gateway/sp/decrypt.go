@@ -62,9 +62,9 @@ var (
 // may send ciphertexts and watch.
 var errDecrypt = errors.New("cannot decrypt")
 
-// decryptAssertion returns the Assertion within an EncryptedAssertion, parsed
-// as if it stood in its place.
-func decryptAssertion(encrypted *xmltree.Element, keys []*rsa.PrivateKey) (*xmltree.Element, error) {
+// decrypt returns the element of that name in SAML's namespace within an
+// EncryptedAssertion or EncryptedID, parsed as if it stood in its place.
+func decrypt(encrypted *xmltree.Element, local string, keys []*rsa.PrivateKey) (*xmltree.Element, error) {
 	data := only(encrypted, nsEncryption, "EncryptedData")
 	if data == nil {
 		return nil, errDecrypt
@@ -93,11 +93,11 @@ func decryptAssertion(encrypted *xmltree.Element, keys []*rsa.PrivateKey) (*xmlt
 	// What did not open is read all the same: the time must not tell damaged
 	// padding from damaged XML either.
 	plaintext, failure := algorithm.open(block, ciphertext)
-	assertion, err := xmltree.ParseWithin(encrypted, plaintext, messageLimits)
-	if failure != nil || err != nil || !assertion.Is(nsAssertion, "Assertion") {
+	content, err := xmltree.ParseWithin(encrypted, plaintext, messageLimits)
+	if failure != nil || err != nil || !content.Is(nsAssertion, local) {
 		return nil, errDecrypt
 	}
-	return assertion, nil
+	return content, nil
 }
 
 // encryptedKeys returns the EncryptedKeys for data: those in its KeyInfo, and

@@ -12,10 +12,14 @@ import (
 // metrics and to the administrator; it never changes its meaning.
 type Code string
 
-// What Verify and DecodeResponse refuse.
+// What Verify, DecodeResponse and the functions for logout refuse.
 const (
-	// CodeEncodingInvalid: the form value is not base64.
+	// CodeEncodingInvalid: the form value is not base64, or the parameter of a
+	// query is not escaped, base64 and DEFLATE.
 	CodeEncodingInvalid Code = "encoding_invalid"
+	// CodeParametersInvalid: a parameter of a binding is missing, there twice, or
+	// there where it must not be.
+	CodeParametersInvalid Code = "parameters_invalid"
 	// CodeTooLarge: more than MaxResponseBytes, decoded.
 	CodeTooLarge Code = "too_large"
 	// CodeXMLLimit: too deep, too many elements, attributes or namespaces.
@@ -39,7 +43,8 @@ const (
 
 	// CodeNoTrustedCertificate: Expectations carries no signing certificate.
 	CodeNoTrustedCertificate Code = "no_trusted_certificate"
-	// CodeSignatureMissing: neither the Response nor the assertion is signed.
+	// CodeSignatureMissing: neither the Response nor the assertion is signed, or
+	// a LogoutRequest is not.
 	CodeSignatureMissing Code = "signature_missing"
 	// CodeSignatureStructure: a signature that is misplaced or has another
 	// shape than the allowed one.

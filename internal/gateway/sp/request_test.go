@@ -175,7 +175,7 @@ func TestPostForm(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, r.Destination, form.Action)
 	assert.Equal(t, "state", form.RelayState)
-	document, err := base64.StdEncoding.DecodeString(form.SAMLRequest)
+	document, err := base64.StdEncoding.DecodeString(form.Message)
 	require.NoError(t, err)
 	var request authnRequest
 	require.NoError(t, xml.Unmarshal(document, &request))
@@ -191,7 +191,7 @@ func TestSignedPostForm(t *testing.T) {
 	r.NameIDFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 	form, err := r.PostForm("", spKey())
 	require.NoError(t, err)
-	raw, err := base64.StdEncoding.DecodeString(form.SAMLRequest)
+	raw, err := base64.StdEncoding.DecodeString(form.Message)
 	require.NoError(t, err)
 
 	document := etree.NewDocument()

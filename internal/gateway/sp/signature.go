@@ -29,7 +29,7 @@ func (v verifier) signer(signed *xmltree.Element) (*x509.Certificate, error) {
 	if _, err := s.Content(); err != nil {
 		return nil, signatureRefusal(err)
 	}
-	return v.trusted(s)
+	return v.trusted(s.Value, s.KeyInfo)
 }
 
 func signatureRefusal(err error) error {
@@ -45,14 +45,15 @@ func signatureRefusal(err error) error {
 	return refuse(code, "%v", err)
 }
 
-// trusted returns the trusted certificate whose key made s, of several one that
-// is valid. KeyInfo only decides how a failure is called.
-func (v verifier) trusted(s *xmldsig.Signature) (*x509.Certificate, error) {
+// trusted returns the trusted certificate whose key made the signature, of
+// several one that is valid. KeyInfo, nil if absent, only decides how a failure
+// is called.
+func (v verifier) trusted(value xmldsig.Value, keyInfo *xmltree.Element) (*x509.Certificate, error) {
 	certificates := v.want.SigningCertificates
 	var expired *x509.Certificate
 	var refusal error
 	for _, certificate := range certificates {
-		if !s.MadeBy(certificate.PublicKey) {
+		if !value.MadeBy(certificate.PublicKey) {
 			continue
 		}
 		err := checkCertificate(certificate, v.want.Now)
@@ -71,7 +72,7 @@ func (v verifier) trusted(s *xmldsig.Signature) (*x509.Certificate, error) {
 		return expired, nil
 	case refusal != nil:
 		return nil, refusal
-	case names(s.KeyInfo, certificates):
+	case names(keyInfo, certificates):
 		return nil, refuse(CodeSignatureInvalid, "the signature is not by the trusted key that it names")
 	}
 	return nil, renewable(refuse(CodeUnknownSigningKey, "the signature is by none of the %d trusted keys", len(certificates)))

@@ -1,5 +1,5 @@
 // Package sp is the SAML service provider's core: it verifies Responses and
-// writes AuthnRequests. It works on bytes and plain values, knows neither
+// logout messages, and writes AuthnRequests and logout messages. It works on bytes and plain values, knows neither
 // HTTP nor Kubernetes, does no I/O and keeps no state: replay protection and
 // the pending requests belong to the caller.
 package sp
@@ -40,9 +40,8 @@ const (
 	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
 
-	statusSuccess = "urn:oasis:names:tc:SAML:2.0:status:Success"
-	bearerMethod  = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
-	entityFormat  = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
+	bearerMethod = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	entityFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 
 	maxNameIDBytes = 1024
 
@@ -143,18 +142,22 @@ type Attribute struct {
 // [SAMLBindings 3.5.4]. Line breaks within the base64 text are tolerated. The
 // error is an *Error.
 func DecodeResponse(form string) ([]byte, error) {
+	return decodeForm(parameterResponse, form)
+}
+
+func decodeForm(parameter, form string) ([]byte, error) {
 	// The decoder skips line breaks, so they count for the first limit only.
 	if len(form) > 2*MaxResponseBytes {
 		return nil, refuse(CodeTooLarge, "form value of %d bytes", len(form))
 	}
-	response, err := base64.StdEncoding.Strict().DecodeString(form)
+	message, err := base64.StdEncoding.Strict().DecodeString(form)
 	switch {
-	case err != nil || len(response) == 0:
-		return nil, refuse(CodeEncodingInvalid, "SAMLResponse is not base64")
-	case len(response) > MaxResponseBytes:
-		return nil, refuse(CodeTooLarge, "response of %d bytes", len(response))
+	case err != nil || len(message) == 0:
+		return nil, refuse(CodeEncodingInvalid, "%s is not base64", parameter)
+	case len(message) > MaxResponseBytes:
+		return nil, refuse(CodeTooLarge, "message of %d bytes", len(message))
 	}
-	return response, nil
+	return message, nil
 }
 
 // Verify checks a Response (decoded XML) against want and returns what it
@@ -293,9 +296,14 @@ func checkStatus(response *xmltree.Element) error {
 	if code == nil {
 		return refuse(CodeStructureInvalid, "Status without StatusCode")
 	}
-	if value, _ := code.Attribute("Value"); value == statusSuccess {
+	if value, _ := code.Attribute("Value"); value == StatusSuccess {
 		return nil
 	}
+	return statusRefusal(status, code)
+}
+
+// statusRefusal tells what a Status with that outermost StatusCode says.
+func statusRefusal(status, code *xmltree.Element) error {
 	refusal := refuse(CodeStatusNotSuccess, "the IdP answered with an error")
 	const maxCodes, maxCodeBytes, maxMessageBytes = 4, 200, 500
 	for code != nil && len(refusal.StatusCodes) < maxCodes {
@@ -335,7 +343,7 @@ func singleAssertion(response *xmltree.Element) (*xmltree.Element, error) {
 // open decrypts an EncryptedAssertion, of which the same holds as of the
 // Response: no assertion nor Signature at an unexpected place.
 func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
-	assertion, err := decryptAssertion(encrypted, v.want.DecryptionKeys)
+	assertion, err := decrypt(encrypted, "Assertion", v.want.DecryptionKeys)
 	if err != nil {
 		return nil, err
 	}

@@ -150,6 +150,13 @@ func (p *IDP) EntityID() string { return p.baseURL + entityPath }
 // MetadataURL of the IdP.
 func (p *IDP) MetadataURL() string { return p.baseURL + entityPath }
 
+// LogoutURL ends the session at the IdP and, one after the other, those at
+// service providers. Then it leads to the IdP's start page.
+func (p *IDP) LogoutURL() string {
+	start := p.baseURL + "/simplesaml/"
+	return start + "saml2/idp/SingleLogoutService.php?" + url.Values{"ReturnTo": {start}}.Encode()
+}
+
 // Address on the loopback interface where the host of the URLs is served.
 func (p *IDP) Address() string { return p.address }
 
@@ -290,6 +297,8 @@ func (p *IDP) writeHosted() {
 		"privatekey":           p.keys[0].name + ".key",
 		"certificate":          p.keys[0].name + ".crt",
 		"signature.algorithm":  "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
+		"sign.logout":          true,
+		"validate.logout":      true,
 		"assertion.encryption": p.options.EncryptAssertions,
 		"SingleSignOnServiceBinding": []string{
 			"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect", "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST",

@@ -60,6 +60,8 @@ func TestMetadata(t *testing.T) {
 	require.NotEmpty(t, role.SingleSignOnServices)
 	assert.Equal(t, saml.HTTPRedirectBinding, role.SingleSignOnServices[0].Binding)
 	assert.Equal(t, strings.Replace(idp.MetadataURL(), "metadata.php", "SSOService.php", 1), role.SingleSignOnServices[0].Location)
+	require.NotEmpty(t, role.SingleLogoutServices)
+	assert.Equal(t, saml.HTTPRedirectBinding, role.SingleLogoutServices[0].Binding)
 	assert.Contains(t, role.NameIDFormats, saml.EmailAddressNameIDFormat)
 	assert.Equal(t, []string{encoded(idp.Certificate())}, signingCertificates(metadata))
 }
