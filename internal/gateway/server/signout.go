@@ -59,7 +59,7 @@ func (x *exchange) logout() {
 		return
 	}
 	// In memory first: whatever the store does, the session is over now.
-	x.Revocations.Add(s.ID, s.ExpiresAt, x.Now())
+	x.Revocations.Add(map[string]time.Time{s.ID: s.ExpiresAt}, x.Now())
 	if err := x.Store.RevokeSession(x.r.Context(), s.ID, s.ExpiresAt); err != nil {
 		// The cookie stays, so that trying again can make it last.
 		x.storeFailed("revoke session", err)

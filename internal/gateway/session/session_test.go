@@ -177,12 +177,12 @@ func TestCheck(t *testing.T) {
 
 func TestRevocationsForgetWhatIsOver(t *testing.T) {
 	r := session.NewRevocations(nil)
-	r.Add("a", now.Add(time.Minute), now)
-	r.Add("b", now.Add(time.Hour), now.Add(time.Minute-1))
+	r.Add(map[string]time.Time{"a": now.Add(time.Minute)}, now)
+	r.Add(map[string]time.Time{"b": now.Add(time.Hour)}, now.Add(time.Minute-1))
 	if !r.Contains("a") || !r.Contains("b") {
 		t.Error("a revocation is lost")
 	}
-	r.Add("c", now.Add(time.Hour), now.Add(time.Minute))
+	r.Add(map[string]time.Time{"c": now.Add(time.Hour)}, now.Add(time.Minute))
 	if r.Contains("a") || !r.Contains("b") || !r.Contains("c") {
 		t.Error("a revocation is kept for ever, or lost")
 	}
