@@ -54,17 +54,16 @@ func TestB4_ReplayAtAnotherReplica(t *testing.T) {
 	requestID, relayState := p.login(acme, "/")
 	response := p.issue(acme, acme, requestID)
 	begun := p.cookies(acme)
-	type result struct{ status int }
-	results := make(chan result)
+	statuses := make(chan int)
 	const posts = 30
 	for i := range posts {
 		copied := replicas[i%len(replicas)].person()
 		copied.client.Jar.SetCookies(&url.URL{Scheme: "https", Host: host(acme), Path: "/"}, begun)
-		go func() { results <- result{copied.post(acme, response, relayState).StatusCode} }()
+		go func() { statuses <- copied.post(acme, response, relayState).StatusCode }()
 	}
 	signedIn := 0
 	for range posts {
-		if r := <-results; r.status == http.StatusSeeOther {
+		if <-statuses == http.StatusSeeOther {
 			signedIn++
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -216,5 +218,54 @@ func TestPostgreSQLURL(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "postgres://user") || strings.Contains(err.Error(), "s3cr3t") {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+func TestPostgreSQLTakesAChangedPassword(t *testing.T) {
+	right := server.NewDatabase(t)
+	current := strings.Replace(right, testpostgres.Password, "outdated", 1)
+	s, err := store.OpenPostgreSQL(func() (string, error) { return current, nil }, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if _, _, err := s.RevokedSessions(t.Context(), 0); err == nil || strings.Contains(err.Error(), "outdated") {
+		t.Errorf("got error %v, want one without the password", err)
+	}
+	current = right
+	if _, _, err := s.RevokedSessions(t.Context(), 0); err != nil {
+		t.Errorf("with the new password: %v", err)
+	}
+}
+
+// A server that does not speak TLS, or somebody in between, learns nothing
+// unless the URL says sslmode=disable.
+func TestPostgreSQLIsNotSpokenToWithoutTLS(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	received := make(chan []byte, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			received <- nil
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		request := make([]byte, 8) // SSLRequest
+		_, _ = io.ReadFull(conn, request)
+		_, _ = conn.Write([]byte("N"))
+		rest, _ := io.ReadAll(conn)
+		received <- rest
+	}()
+	s := openPostgreSQL(t, "postgres://user:password@"+listener.Addr().String()+"/db", time.Now)
+	t.Cleanup(func() { _ = s.Close() })
+	if _, _, err := s.RevokedSessions(t.Context(), 0); err == nil {
+		t.Error("no error")
+	}
+	if got := <-received; len(got) > 0 {
+		t.Errorf("sent %q in plain text", got)
 	}
 }
