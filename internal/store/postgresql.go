@@ -37,7 +37,7 @@ var _ Store = (*PostgreSQL)(nil)
 
 // errURL does not tell what is wrong, since all descriptions may quote a part
 // of the password.
-var errURL = errors.New("not the URL of a PostgreSQL database, such as postgres://user:password@host/database; special characters in the password must be percent-encoded")
+var errURL = errors.New("the location of the database is not a URL of PostgreSQL such as postgres://user:password@host/database, with special characters in the password percent-encoded")
 
 // OpenPostgreSQL returns a store in the database whose URL is what read
 // returns: at once, and again for each new connection, since passwords change.
