@@ -2,17 +2,17 @@
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
 # real identity provider and for the schemas of SAML, PHP to run it, xmllint for
 # those schemas, xmlsec1 as an independent judge of signatures, Prometheus for
-# its promtool, and a C compiler for the race detector. Elsewhere it says what is
-# missing. It does nothing when all of it is there. SIMPLESAMLPHP_DIR names a
-# SimpleSAMLphp 1.19 that is installed by other means.
+# its promtool, PostgreSQL, and a C compiler for the race detector. Elsewhere it
+# says what is missing. It does nothing when all of it is there.
+# SIMPLESAMLPHP_DIR names a SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
-packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus)
+packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql)
 [[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmllint xmlsec1 promtool gcc; do
+	for program in php xmllint xmlsec1 promtool initdb gcc; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
@@ -54,6 +54,12 @@ if [[ ! -e $policy ]]; then
 	cleanup=("${sudo[@]}" rm -f "$policy" "$log")
 fi
 trap '"${cleanup[@]}"' EXIT
+# PostgreSQL must not make a database of its own: the tests make theirs.
+clusters=/etc/postgresql-common/createcluster.conf
+if [[ ! -e $clusters ]]; then
+	"${sudo[@]}" mkdir -p "${clusters%/*}"
+	echo 'create_main_cluster = false' | "${sudo[@]}" tee "$clusters" >/dev/null
+fi
 apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" >>"$log" 2>&1; }
 if ! { apt update && apt install --no-install-recommends "${missing[@]}"; }; then
 	cat "$log" >&2

@@ -23,6 +23,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/refresh"
+	"cequence.cloud/saml-operator/internal/store"
 )
 
 // Bounds of the two servers. Bodies have no time limit here, since the
@@ -82,6 +83,9 @@ type config struct {
 	operator               *url.URL
 	operatorTokenFile      string
 	dataDir                string
+	database               string
+	databaseURLFile        string
+	cookieKeyFile          string
 	clockSkew              time.Duration
 	showVersion            bool
 }
@@ -107,7 +111,10 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
 	flags.StringVar(&operator, "operator-url", "", "`URL` at which the operator fetches a tenant's metadata when its identity provider signs with a new key; empty to wait for its next regular fetch")
 	flags.StringVar(&c.operatorTokenFile, "operator-token-file", "/var/run/secrets/saml-operator/token", "`file` with the service account's token for the operator")
-	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key")
+	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key, unless they are elsewhere")
+	flags.StringVar(&c.database, "database", "", "`location` of the database: a file of SQLite, or a URL such as postgres://user@host/database (default: gateway.db in --data-dir)")
+	flags.StringVar(&c.databaseURLFile, "database-url-file", "", "`file` with the URL of a PostgreSQL database, instead of --database; it is read again for new connections")
+	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas (default: cookie.key in --data-dir, made at the first start)")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -155,8 +162,12 @@ func (c config) validate() error {
 		return errors.New("--operator-url is given with --tenants-dir, but no operator keeps a directory")
 	case c.operator != nil && c.operatorTokenFile == "":
 		return errors.New("--operator-token-file is empty, but the operator of --operator-url answers nobody without a token")
-	case c.dataDir == "":
+	case c.dataDir == "" && (c.cookieKeyFile == "" || c.database == "" && c.databaseURLFile == ""):
 		return errors.New("--data-dir is empty, but the users and the cookie key must be kept somewhere")
+	case c.database != "" && c.databaseURLFile != "":
+		return errors.New("--database and --database-url-file are both given, but there is one database")
+	case c.cookieKeyFile == "" && (c.databaseURLFile != "" || store.IsURL(c.database)):
+		return errors.New("--cookie-key-file must be given with a PostgreSQL database: the replicas that share it must share the cookie key")
 	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
 		return fmt.Errorf("--clock-skew is %s, but it must be between 0s and %s", c.clockSkew, maxClockSkew)
 	}
@@ -176,7 +187,10 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	options := gateway.Options{Source: source, DataDir: c.dataDir, Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log}
+	options := gateway.Options{
+		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
+		Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log,
+	}
 	if c.operator != nil {
 		options.Refresh = refresh.NewClient(c.operator, c.operatorTokenFile, time.Now).Refresh
 	}

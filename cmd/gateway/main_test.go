@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -10,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"cequence.cloud/saml-operator/internal/store"
 )
 
 func TestParse(t *testing.T) {
@@ -46,6 +50,13 @@ func TestParse(t *testing.T) {
 		{"--namespace=sso --operator-url=http://operator/path", "", "--operator-url"},
 		{"--namespace=sso --operator-url=http://operator --operator-token-file=", "", "--operator-token-file"},
 		{"--tenants-dir=/t --operator-url=http://operator", "", "--operator-url"},
+		{"--tenants-dir=/t --database=other.db", "", ""},
+		{"--tenants-dir=/t --database=postgres://h/d --cookie-key-file=k --data-dir=", "", ""},
+		{"--tenants-dir=/t --database-url-file=u --cookie-key-file=k", "", ""},
+		{"--tenants-dir=/t --database-url-file=u --database=d --cookie-key-file=k", "", "--database and --database-url-file"},
+		{"--tenants-dir=/t --database-url-file=u", "", "--cookie-key-file"},
+		{"--tenants-dir=/t --database=postgres://h/d", "", "--cookie-key-file"},
+		{"--tenants-dir=/t --database=d --data-dir=", "", "--data-dir"},
 		{"--tenants-dir=/t extra", "", `"extra"`},
 		{"--unknown", "", "-unknown"},
 	} {
@@ -82,6 +93,84 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("%q: exit code %d, want %d: %s", args, got, want, errs.String())
 		}
 	}
+}
+
+func TestSecondGatewayOnSQLiteIsRefused(t *testing.T) {
+	data := t.TempDir()
+	db, err := store.Open(t.Context(), filepath.Join(data, "gateway.db"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	var out, errs bytes.Buffer
+	code := run([]string{"--tenants-dir=" + t.TempDir(), "--listen=127.0.0.1:0", "--internal-listen=", "--data-dir=" + data}, &out, &errs)
+	if code != exitFailure || !strings.Contains(errs.String(), "for several replicas, set --database-url-file") {
+		t.Errorf("exit code %d: %s", code, errs.String())
+	}
+}
+
+// The password may be in the command line or in a file, but never in the log.
+func TestPasswordOfTheDatabaseIsNotLogged(t *testing.T) {
+	const password = "s3cr3t"
+	dir := t.TempDir()
+	key := filepath.Join(dir, "cookie.key")
+	if err := os.WriteFile(key, make([]byte, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "url")
+	for name, url := range map[string]string{
+		"nobody answers": "postgres://gateway:" + password + "@127.0.0.1:1/sso?sslmode=disable",
+		"no URL":         "postgres://gateway:" + password + "/@127.0.0.1/sso",
+	} {
+		if err := os.WriteFile(file, []byte(url+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, flag := range []string{"--database=" + url, "--database-url-file=" + file} {
+			c, err := parse([]string{"--tenants-dir=" + t.TempDir(), "--listen=127.0.0.1:0", "--internal-listen=", "--cookie-key-file=" + key, flag}, os.Getenv, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := &lockedBuffer{}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- serve(ctx, c, slog.New(slog.NewTextHandler(log, nil))) }()
+			var failure error
+			ended := false
+			require.Eventually(t, func() bool {
+				select {
+				case failure = <-done:
+					ended = true
+				default:
+				}
+				return ended || strings.Contains(log.String(), "waiting for the database")
+			}, 20*time.Second, 5*time.Millisecond, name)
+			cancel()
+			if !ended {
+				failure = <-done
+			}
+			if text := log.String() + fmt.Sprint(failure); strings.Contains(text, password) {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+	}
+}
+
+// lockedBuffer is written to by a gateway while it is read.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
 }
 
 func TestServeStopsWhenToldTo(t *testing.T) {

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
@@ -27,13 +31,22 @@ const (
 	cookieKeyFile = "cookie.key"
 )
 
+// storeRetryInterval is how often a database that is away is tried at the start.
+const storeRetryInterval = time.Second
+
 // Options of a Gateway.
 type Options struct {
 	// Source delivers the tenants.
 	Source configsource.Source
-	// DataDir keeps the database and the cookie key. It is created with mode
-	// 0700 if it is missing.
+	// DataDir keeps what the next three do not place elsewhere: the database
+	// and the cookie key. It is created with mode 0700 if it is needed.
 	DataDir string
+	// Database is a file of SQLite or the URL of a PostgreSQL database.
+	Database string
+	// DatabaseURLFile is a file with that URL; what it holds may change.
+	DatabaseURLFile string
+	// CookieKeyFile is a file with the cookie key, which replicas share.
+	CookieKeyFile string
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
 	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
@@ -49,15 +62,18 @@ type Options struct {
 
 // Gateway serves all tenants of its source.
 type Gateway struct {
-	source  configsource.Source
-	tenants *tenant.Registry
-	store   store.Store
-	server  *server.Server
-	log     *slog.Logger
+	source   configsource.Source
+	tenants  *tenant.Registry
+	store    store.Store
+	follower *session.Follower
+	server   *server.Server
+	log      *slog.Logger
+	// waiting is the reason why Run waits, or empty.
+	waiting atomic.Pointer[string]
 }
 
-// New opens the data directory and returns a Gateway that knows no tenants
-// until Run was called. Close it.
+// New opens the store and returns a Gateway that knows no tenants until Run was
+// called. A PostgreSQL database need not be there yet. Close it.
 func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -68,10 +84,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.ClockSkew < 0 {
 		o.ClockSkew = sp.DefaultClockSkew
 	}
-	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("create data directory: %w", err)
+	if o.CookieKeyFile == "" || o.Database == "" && o.DatabaseURLFile == "" {
+		if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+			return nil, fmt.Errorf("create data directory: %w", err)
+		}
 	}
-	key, err := session.LoadOrCreateKey(filepath.Join(o.DataDir, cookieKeyFile))
+	key, err := o.cookieKey()
 	if err != nil {
 		return nil, err
 	}
@@ -79,28 +97,88 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.OpenSQLite(ctx, filepath.Join(o.DataDir, databaseFile), o.Now)
+	db, err := o.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := db.RevokedSessions(ctx)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	tenants := tenant.NewRegistry(o.Log)
-	return &Gateway{
+	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
+	g := &Gateway{
 		source: o.Source, tenants: tenants, store: db, log: o.Log,
+		follower: &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
 		server: server.New(server.Options{
-			Tenants: tenants, Store: db, Codec: codec, Revocations: session.NewRevocations(revoked),
+			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
 		}),
-	}, nil
+	}
+	g.wait("the database was not asked yet")
+	return g, nil
 }
 
-// Run keeps the tenants up to date until ctx ends. It returns an error only if
-// the source cannot be read at the beginning.
+func (o Options) cookieKey() ([]byte, error) {
+	if o.CookieKeyFile != "" {
+		return session.LoadKey(o.CookieKeyFile)
+	}
+	return session.LoadOrCreateKey(filepath.Join(o.DataDir, cookieKeyFile))
+}
+
+func (o Options) openStore(ctx context.Context) (store.Store, error) {
+	if o.DatabaseURLFile == "" {
+		return store.Open(ctx, cmp.Or(o.Database, filepath.Join(o.DataDir, databaseFile)), o.Now)
+	}
+	return store.OpenPostgreSQL(func() (string, error) {
+		url, err := os.ReadFile(filepath.Clean(o.DatabaseURLFile))
+		if err != nil {
+			return "", fmt.Errorf("read URL of the database: %w", err)
+		}
+		return strings.TrimSpace(string(url)), nil
+	}, o.Now)
+}
+
+// Run waits for the store, then keeps the tenants and the revocations up to
+// date until ctx ends. It returns an error only if the store's database is not
+// for this release, or the source cannot be read at the beginning.
 func (g *Gateway) Run(ctx context.Context) error {
+	if err := g.awaitStore(ctx); err != nil {
+		return err
+	}
+	var following sync.WaitGroup
+	defer following.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following.Go(func() { g.follower.Run(ctx) })
 	return g.source.Run(ctx, g.tenants)
+}
+
+// awaitStore returns once the store has told which sessions were ended. Until
+// then no tenant is known, and so nobody is let in.
+func (g *Gateway) awaitStore(ctx context.Context) error {
+	for retry := time.NewTicker(storeRetryInterval); ; {
+		err := g.follower.Load(ctx)
+		switch {
+		case err == nil:
+			retry.Stop()
+			g.wait("")
+			return nil
+		case errors.Is(err, store.ErrLaterSchema):
+			retry.Stop()
+			return fmt.Errorf("open database: %w", err)
+		case g.wait("the database cannot be used: " + err.Error()):
+			g.log.Warn("waiting for the database", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return nil
+		case <-retry.C:
+		}
+	}
+}
+
+// wait keeps the gateway from being ready for a reason, or not any more if it
+// is empty. It says whether the reason is another one than before.
+func (g *Gateway) wait(reason string) bool {
+	before := g.waiting.Swap(&reason)
+	return before == nil || *before != reason
 }
 
 // Close releases the store. No request may be served any more.
@@ -109,8 +187,12 @@ func (g *Gateway) Close() error { return g.store.Close() }
 // Handler serves the tenants' hosts.
 func (g *Gateway) Handler() http.Handler { return g.server }
 
-// Ready returns nil once all tenants that there are were loaded.
+// Ready returns nil once the database was there and all tenants that there are
+// were loaded. It stays so without the database: sessions go on.
 func (g *Gateway) Ready() error {
+	if reason := *g.waiting.Load(); reason != "" {
+		return errors.New(reason)
+	}
 	if !g.tenants.Synced() {
 		return errors.New("the tenants are not loaded yet")
 	}

@@ -38,6 +38,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 	"cequence.cloud/saml-operator/internal/testidp"
+	"cequence.cloud/saml-operator/internal/testpostgres"
 )
 
 // The tenants of the tests, and the users of their IdPs.
@@ -73,7 +74,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	code := m.Run()
+	code := testpostgres.Run(m, func(s *testpostgres.Server) { postgres = s })
 	proxy.Close()
 	os.Exit(code)
 }
@@ -109,6 +110,8 @@ type world struct {
 	app       *httptest.Server
 	log       *logBuffer
 
+	// options are what start was called with.
+	options []func(*world, *gateway.Options)
 	gateway *gateway.Gateway
 	server  *httptest.Server
 	stop    func()
@@ -226,9 +229,17 @@ func (w *world) writeFile(tenant, name string, data []byte) {
 	}
 }
 
-// start starts the gateway, on a new port.
+// start starts the gateway, on a new port, and waits until it is ready.
 func (w *world) start(options ...func(*world, *gateway.Options)) {
 	w.t.Helper()
+	w.launch(options...)
+	w.eventually("the gateway is ready", func() bool { return w.gateway.Ready() == nil })
+}
+
+// launch starts the gateway, on a new port.
+func (w *world) launch(options ...func(*world, *gateway.Options)) {
+	w.t.Helper()
+	w.options = options
 	upstream, err := url.Parse(w.app.URL)
 	if err != nil {
 		w.t.Fatal(err)
@@ -280,7 +291,6 @@ func (w *world) start(options ...func(*world, *gateway.Options)) {
 		}
 	})
 	w.t.Cleanup(func() { w.stop() })
-	w.eventually("the gateway is ready", func() bool { return g.Ready() == nil })
 }
 
 func (w *world) restart() {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,24 +60,83 @@ func TestSQLiteFilesAreForTheOwnerOnly(t *testing.T) {
 func TestSQLiteRefusesALaterSchema(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gateway.db")
 	clock := storetest.NewClock()
+	openSQLite(t, file, clock).close()
+	execute(t, "sqlite", file, `INSERT INTO schema_migrations (version, applied_at) VALUES (999, 0)`)
+	if _, err := store.OpenSQLite(t.Context(), file, clock.Now); !errors.Is(err, store.ErrLaterSchema) {
+		t.Errorf("got error %v, want %v", err, store.ErrLaterSchema)
+	}
+}
+
+func TestSecondProcessOnSQLiteIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	clock := storetest.NewClock()
+	first := openSQLite(t, file, clock)
+	_, err := store.OpenSQLite(t.Context(), file, clock.Now)
+	if err == nil || !strings.Contains(err.Error(), "--database-url-file") {
+		t.Errorf("got error %v, want one that names the setting", err)
+	}
+	if err := first.RevokeSession(t.Context(), "session", clock.Now().Add(time.Hour)); err != nil {
+		t.Errorf("the first does not work any more: %v", err)
+	}
+	first.close()
+	openSQLite(t, file, clock).close()
+}
+
+// The file was written by the first release.
+func TestSQLiteGoesOnWithAnOlderDatabase(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	dump, err := os.ReadFile("testdata/sqlite-1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, "sqlite", file, string(dump))
+	clock := storetest.NewClock()
+	for range 2 {
+		s := openSQLite(t, file, clock)
+		session, err := s.GetSession(t.Context(), "acme", "session-1")
+		if err != nil || session.UserID != "USER-OF-VERSION-1" || len(session.Groups) != 2 {
+			t.Errorf("GetSession: %+v, %v", session, err)
+		}
+		revoked, _, err := s.RevokedSessions(t.Context(), 0)
+		if err != nil || !revoked["session-9"].Equal(clock.Now().Add(time.Hour)) {
+			t.Errorf("RevokedSessions: %v, %v", revoked, err)
+		}
+		if _, err := s.RecordSignIn(t.Context(), store.SignIn{
+			Tenant: "acme", IDPEntityID: "https://idp.example/acme", AssertionID: "assertion-1", AssertionExpires: clock.Now().Add(time.Minute),
+		}); !errors.Is(err, store.ErrReplayed) {
+			t.Errorf("RecordSignIn: got error %v, want %v", err, store.ErrReplayed)
+		}
+		s.close()
+	}
+}
+
+type sqlite struct {
+	*store.SQLite
+	close func()
+}
+
+func openSQLite(t *testing.T, file string, clock *storetest.Clock) sqlite {
+	t.Helper()
 	s, err := store.OpenSQLite(t.Context(), file, clock.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite", file)
+	return sqlite{s, func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}}
+}
+
+// execute runs statements on a database past its store.
+func execute(t *testing.T, driver, location, statements string) {
+	t.Helper()
+	db, err := sql.Open(driver, location)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO schema_migrations (version, applied_at) VALUES (999, 0)`); err != nil {
+	_, err = db.ExecContext(t.Context(), statements)
+	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.OpenSQLite(t.Context(), file, clock.Now); err == nil || !strings.Contains(err.Error(), "later release") {
-		t.Errorf("got error %v, want one that names a later release", err)
 	}
 }

@@ -2,7 +2,8 @@
 // created just in time, the one-time use of assertions and requests, the
 // sessions' groups, and which sessions were ended.
 //
-// Every engine passes the suite in storetest.
+// SQLite serves one process, PostgreSQL any number. The engines share their
+// statements, and both pass the suite in storetest.
 package store
 
 import (
@@ -10,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -53,12 +55,29 @@ type Store interface {
 	// assertion was issued before it. It returns the sessions that it ended,
 	// each with the time until which that must be remembered.
 	RecordLogout(ctx context.Context, l Logout) (map[string]time.Time, error)
-	// RevokedSessions returns the sessions that were revoked, each with the
-	// time until which that must be remembered.
-	RevokedSessions(ctx context.Context) (map[string]time.Time, error)
+	// RevokedSessions returns the sessions that were revoked after a position
+	// in the order of revocations, each with the time until which that must be
+	// remembered, and the position to go on from. Position 0 is before all.
+	RevokedSessions(ctx context.Context, after int64) (revoked map[string]time.Time, last int64, err error)
+	// AwaitRevocation returns nil when a session may have been revoked since
+	// the last call, by any process that shares the database, and an error when
+	// ctx ends before. It may miss some: poll as well.
+	AwaitRevocation(ctx context.Context) error
 	// Close releases what the engine holds.
 	Close() error
 }
+
+// Open opens the store at a location: the URL of a PostgreSQL database, which
+// need not be there yet, or else a file of SQLite.
+func Open(ctx context.Context, location string, now func() time.Time) (Store, error) {
+	if IsURL(location) {
+		return OpenPostgreSQL(func() (string, error) { return location, nil }, now)
+	}
+	return OpenSQLite(ctx, location, now)
+}
+
+// IsURL says whether a location is a URL of whatever kind, and no file.
+func IsURL(location string) bool { return strings.Contains(location, "://") }
 
 // SignIn is one verified assertion and what is to be done with it.
 type SignIn struct {

@@ -378,6 +378,40 @@ func TestGatewayEndsTLSUnlessLeftOut(t *testing.T) {
 	assert.Equal(t, int32(80), servicePort(t, plain))
 }
 
+// With PostgreSQL there is no moment without a gateway, and nothing that only
+// one of them could have.
+func TestReplicasOnPostgreSQL(t *testing.T) {
+	for name, overlay := range map[string]string{
+		"after TLS":  "resources: [" + installation + "]\ncomponents: [../../config/gateway/postgresql]",
+		"before TLS": "resources: [../../config/gateway]\ncomponents: [../../config/gateway/postgresql, ../../config/gateway/tls]",
+	} {
+		objects := renderOverlay(t, "namespace: "+namespace+"\n"+overlay)
+		deployment := find[appsv1.Deployment](t, objects, "Deployment", "saml-gateway")
+		assert.Equal(t, int32(2), *deployment.Spec.Replicas, name)
+		assert.Equal(t, appsv1.RollingUpdateDeploymentStrategyType, deployment.Spec.Strategy.Type)
+		assert.Equal(t, 0, deployment.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue())
+		gateway := container(t, objects, "saml-gateway")
+		assert.Subset(t, gateway.Args, []string{
+			"--database-url-file=/var/run/secrets/saml-gateway/url", "--cookie-key-file=/var/run/secrets/saml-gateway/cookie.key", "--tls-key-file=/tls/tls.key",
+		}, name)
+		for _, arg := range gateway.Args {
+			assert.NotContains(t, arg, "--data-dir", name)
+		}
+		for _, volume := range deployment.Spec.Template.Spec.Volumes {
+			assert.Nil(t, volume.PersistentVolumeClaim, name)
+		}
+		for _, object := range objects {
+			assert.NotEqual(t, "PersistentVolumeClaim", object.GetKind(), name)
+			switch object.GetKind() {
+			case "Deployment", "PodDisruptionBudget":
+				err := admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object),
+					client.FieldOwner("manifests-test"), client.ForceOwnership, client.DryRunAll)
+				assert.NoError(t, err, "%s: %s", name, object.GetKind())
+			}
+		}
+	}
+}
+
 // may asks the API server whether a service account of the installation is
 // allowed to do something in a namespace. The resource is name.group/subresource.
 func may(ctx context.Context, t require.TestingT, account, verb, resource, in string) bool {

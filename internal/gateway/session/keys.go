@@ -112,13 +112,19 @@ func (b Binding) associated(purpose string) []byte {
 // LoadOrCreateKey reads the cookie key from file, or creates it with mode 0600
 // at the first start. Two processes that start at once get the same key.
 func LoadOrCreateKey(file string) ([]byte, error) {
-	key, err := os.ReadFile(filepath.Clean(file))
+	key, err := LoadKey(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKey(file); err != nil {
 			return nil, fmt.Errorf("create cookie key: %w", err)
 		}
-		key, err = os.ReadFile(filepath.Clean(file))
+		return LoadKey(file)
 	}
+	return key, err
+}
+
+// LoadKey reads the cookie key from file.
+func LoadKey(file string) ([]byte, error) {
+	key, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
 		return nil, fmt.Errorf("read cookie key: %w", err)
 	}

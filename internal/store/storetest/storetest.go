@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,10 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"a logout ends the sessions that it means", logoutMeans},
 		{"a logout is used once until it expires", logoutOnce},
 		{"a session that was ended before it begins does not begin", logoutFirst},
+		{"a logout and a sign-in at once leave no session", logoutMeanwhile},
+		{"revocations are told in their order", revocationOrder},
+		{"no revocation is missed", noRevocationIsMissed},
+		{"a revocation is heard of", awaitRevocation},
 		{"everything survives a restart", restart},
 		{"a cancelled context ends a call", cancelled},
 	} {
@@ -72,6 +77,48 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 			t.Cleanup(func() { _ = s.Close() })
 			test.run(t, s)
 		})
+	}
+}
+
+// RunReplicas runs what an engine for several processes must fulfil beyond Run.
+func RunReplicas(t *testing.T, newOpen func(t *testing.T) Open) {
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, s *suite, other store.Store)
+	}{
+		{"100 parallel posts of one assertion sign in once", func(t *testing.T, s *suite, other store.Store) {
+			replayAt(t, s, s.Store, other)
+		}},
+		{"50 parallel first sign-ins make one user", func(t *testing.T, s *suite, other store.Store) {
+			firstSignInsAt(t, s, s.Store, other)
+		}},
+		{"a revocation is heard of by the other replica", func(t *testing.T, s *suite, other store.Store) {
+			awaitRevoked(t, s.Store, other, s.clock)
+		}},
+		{"a clock that is behind does not make an assertion good again", behind},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &suite{clock: NewClock(), open: newOpen(t)}
+			s.reopen(t)
+			t.Cleanup(func() { _ = s.Close() })
+			other := s.open(t, s.clock.Now)
+			t.Cleanup(func() { _ = other.Close() })
+			test.run(t, s, other)
+		})
+	}
+}
+
+func behind(t *testing.T, s *suite, _ store.Store) {
+	s.record(t, s.signIn(1))
+	begin := s.clock.Now()
+	late := s.open(t, func() time.Time { return begin })
+	t.Cleanup(func() { _ = late.Close() })
+	replay := s.signIn(1)
+	s.clock.Advance(6 * time.Minute)
+	s.record(t, s.signIn(2)) // which deletes what has expired
+	replay.SessionID = "session-3"
+	if _, err := late.RecordSignIn(t.Context(), replay); !errors.Is(err, store.ErrReplayed) {
+		t.Errorf("got error %v, want %v", err, store.ErrReplayed)
 	}
 }
 
@@ -244,11 +291,17 @@ func refusalLeavesNothing(t *testing.T, s *suite) {
 }
 
 func parallelReplay(t *testing.T, s *suite) {
+	replayAt(t, s, s.Store)
+}
+
+// replayAt posts one assertion to all replicas at once.
+func replayAt(t *testing.T, s *suite, replicas ...store.Store) {
+	t.Helper()
 	const posts = 100
 	errs := parallel(posts, func(i int) error {
 		in := s.signIn(i)
 		in.AssertionID, in.RequestID = "assertion-one", "request-one"
-		_, err := s.RecordSignIn(t.Context(), in)
+		_, err := replicas[i%len(replicas)].RecordSignIn(t.Context(), in)
 		return err
 	})
 	succeeded := 0
@@ -266,10 +319,16 @@ func parallelReplay(t *testing.T, s *suite) {
 }
 
 func parallelFirstSignIns(t *testing.T, s *suite) {
+	firstSignInsAt(t, s, s.Store)
+}
+
+// firstSignInsAt signs one person in at all replicas at once.
+func firstSignInsAt(t *testing.T, s *suite, replicas ...store.Store) {
+	t.Helper()
 	const signIns = 50
 	results := make([]store.SignInResult, signIns)
 	for _, err := range parallel(signIns, func(i int) (err error) {
-		results[i], err = s.RecordSignIn(t.Context(), s.signIn(i))
+		results[i], err = replicas[i%len(replicas)].RecordSignIn(t.Context(), s.signIn(i))
 		return err
 	}) {
 		if err != nil {
@@ -334,12 +393,12 @@ func revocations(t *testing.T, s *suite) {
 		}
 	}
 	s.clock.Advance(time.Hour - time.Millisecond)
-	revoked, err := s.RevokedSessions(t.Context())
+	revoked, _, err := s.RevokedSessions(t.Context(), 0)
 	if err != nil || len(revoked) != 1 || !revoked["session-1"].Equal(end) {
 		t.Errorf("RevokedSessions: %v, %v", revoked, err)
 	}
 	s.clock.Advance(time.Millisecond)
-	if revoked, err := s.RevokedSessions(t.Context()); err != nil || len(revoked) != 0 {
+	if revoked, _, err := s.RevokedSessions(t.Context(), 0); err != nil || len(revoked) != 0 {
 		t.Errorf("RevokedSessions after the session's end: %v, %v", revoked, err)
 	}
 }
@@ -420,7 +479,7 @@ func logoutMeans(t *testing.T, s *suite) {
 		}
 	}
 	s.reopen(t)
-	if revoked, err := s.RevokedSessions(t.Context()); err != nil || len(revoked) != 7 {
+	if revoked, _, err := s.RevokedSessions(t.Context(), 0); err != nil || len(revoked) != 7 {
 		t.Errorf("RevokedSessions: %v, %v", revoked, err)
 	}
 	session, err := s.GetSession(t.Context(), "acme", "session-1")
@@ -481,9 +540,157 @@ func logoutFirst(t *testing.T, s *suite) {
 	later.AssertionIssued, later.NameID, later.SessionIndex = s.clock.Now().Add(time.Millisecond), early.NameID, "index"
 	s.record(t, later)
 	for _, session := range []string{"session-1", "session-2"} {
-		if revoked, err := s.RevokedSessions(t.Context()); err != nil || !revoked[session].IsZero() {
+		if revoked, _, err := s.RevokedSessions(t.Context(), 0); err != nil || !revoked[session].IsZero() {
 			t.Errorf("%s is over: %v, %v", session, revoked, err)
 		}
+	}
+}
+
+// Whichever is first, the other one must see it.
+func logoutMeanwhile(t *testing.T, s *suite) {
+	const pairs = 20
+	issued := s.clock.Now()
+	s.clock.Advance(time.Second)
+	refused := make([]bool, pairs)
+	for _, err := range parallel(2*pairs, func(i int) error {
+		n, name := i/2, store.NameID{Value: fmt.Sprint(i / 2)}
+		if i%2 == 0 {
+			l := s.logout(n)
+			l.NameID = name
+			_, err := s.RecordLogout(t.Context(), l)
+			return err
+		}
+		in := s.signIn(n)
+		in.AssertionIssued, in.NameID = issued, name
+		_, err := s.RecordSignIn(t.Context(), in)
+		if refused[n] = errors.Is(err, store.ErrLoggedOut); refused[n] {
+			return nil
+		}
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("at once: %v", err)
+		}
+	}
+	revoked, _, err := s.RevokedSessions(t.Context(), 0)
+	if err != nil {
+		t.Fatalf("RevokedSessions: %v", err)
+	}
+	for n, refused := range refused {
+		if _, ended := revoked[fmt.Sprintf("session-%d", n)]; !refused && !ended {
+			t.Errorf("session %d has outlived the logout", n)
+		}
+	}
+}
+
+func revocationOrder(t *testing.T, s *suite) {
+	end := s.clock.Now().Add(time.Hour)
+	position := int64(0)
+	for _, step := range []struct{ revoke, want []string }{
+		{nil, nil},
+		{[]string{"a", "b"}, []string{"a", "b"}},
+		{nil, nil},
+		{[]string{"c"}, []string{"c"}},
+		{[]string{"a"}, []string{"a"}}, // again: it may last longer
+	} {
+		for _, id := range step.revoke {
+			if err := s.RevokeSession(t.Context(), id, end); err != nil {
+				t.Fatalf("RevokeSession: %v", err)
+			}
+		}
+		revoked, last, err := s.RevokedSessions(t.Context(), position)
+		if err != nil {
+			t.Fatalf("RevokedSessions: %v", err)
+		}
+		if got := slices.Sorted(maps.Keys(revoked)); !slices.Equal(got, step.want) {
+			t.Errorf("after position %d: %v, want %v", position, got, step.want)
+		}
+		position = last
+	}
+	// A position that has not been reached is one of a database that was
+	// replaced by an older one.
+	if revoked, last, err := s.RevokedSessions(t.Context(), position+1); err != nil || len(revoked) != 3 || last != position {
+		t.Errorf("after a position to come: %v, position %d, %v", revoked, last, err)
+	}
+}
+
+// A position that was read must never hide a revocation that becomes visible
+// later.
+func noRevocationIsMissed(t *testing.T, s *suite) {
+	const revocations = 60
+	end := s.clock.Now().Add(time.Hour)
+	done := make(chan []error, 1)
+	go func() {
+		done <- parallel(revocations, func(i int) error { return s.RevokeSession(t.Context(), fmt.Sprint(i), end) })
+	}()
+	seen, position := map[string]bool{}, int64(0)
+	read := func() {
+		revoked, last, err := s.RevokedSessions(t.Context(), position)
+		if err != nil {
+			t.Fatalf("RevokedSessions: %v", err)
+		}
+		for id := range revoked {
+			seen[id] = true
+		}
+		position = last
+	}
+	for running := true; running; read() {
+		select {
+		case errs := <-done:
+			running = false
+			for _, err := range errs {
+				if err != nil {
+					t.Errorf("RevokeSession: %v", err)
+				}
+			}
+		default:
+		}
+	}
+	if len(seen) != revocations {
+		t.Errorf("%d of %d revocations were seen", len(seen), revocations)
+	}
+}
+
+func awaitRevocation(t *testing.T, s *suite) {
+	awaitRevoked(t, s.Store, s.Store, s.clock)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var err error
+	for err == nil { // one may be left to be heard of
+		err = s.AwaitRevocation(ctx)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("AwaitRevocation: got error %v, want %v", err, context.Canceled)
+	}
+}
+
+// awaitRevoked revokes a session at one replica and waits until another learns
+// of it without polling.
+func awaitRevoked(t *testing.T, here, there store.Store, clock *Clock) {
+	t.Helper()
+	position := int64(0)
+	awaited := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	go func() {
+		for {
+			revoked, last, err := there.RevokedSessions(ctx, position)
+			if _, seen := revoked["awaited"]; seen || err != nil {
+				awaited <- err
+				return
+			}
+			position = last
+			if err := there.AwaitRevocation(ctx); err != nil {
+				awaited <- err
+				return
+			}
+		}
+	}()
+	if err := here.RevokeSession(t.Context(), "awaited", clock.Now().Add(time.Hour)); err != nil {
+		t.Fatalf("RevokeSession: %v", err)
+	}
+	if err := <-awaited; err != nil {
+		t.Errorf("the revocation was not heard of: %v", err)
 	}
 }
 
@@ -501,7 +708,7 @@ func restart(t *testing.T, s *suite) {
 	if _, err := s.GetSession(t.Context(), "acme", "session-1"); err != nil {
 		t.Errorf("GetSession: %v", err)
 	}
-	if revoked, err := s.RevokedSessions(t.Context()); err != nil || len(revoked) != 1 {
+	if revoked, _, err := s.RevokedSessions(t.Context(), 0); err != nil || len(revoked) != 1 {
 		t.Errorf("RevokedSessions: %v, %v", revoked, err)
 	}
 }

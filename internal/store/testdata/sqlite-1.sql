@@ -1,0 +1,56 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE schema_migrations (
+		version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;
+INSERT INTO schema_migrations VALUES(1,1795521600000);
+CREATE TABLE users (
+		id              TEXT PRIMARY KEY,
+		tenant          TEXT NOT NULL,
+		idp_entity_id   TEXT NOT NULL,
+		stable_id       TEXT NOT NULL,
+		email           TEXT NOT NULL,
+		given_name      TEXT NOT NULL,
+		surname         TEXT NOT NULL,
+		display_name    TEXT NOT NULL,
+		groups          TEXT NOT NULL,
+		created_at      INTEGER NOT NULL,
+		last_sign_in_at INTEGER NOT NULL,
+		sign_ins        INTEGER NOT NULL,
+		UNIQUE (tenant, idp_entity_id, stable_id)
+	) STRICT;
+INSERT INTO users VALUES('USER-OF-VERSION-1','acme','https://idp.example/acme','alice@acme.example','alice@acme.example','Alice','Adams','Alice Adams','["staff","admins"]',1795521600000,1795521600000,1);
+CREATE TABLE used_assertions (
+		tenant        TEXT NOT NULL,
+		idp_entity_id TEXT NOT NULL,
+		assertion_id  TEXT NOT NULL,
+		expires_at    INTEGER NOT NULL,
+		PRIMARY KEY (tenant, idp_entity_id, assertion_id)
+	) STRICT, WITHOUT ROWID;
+INSERT INTO used_assertions VALUES('acme','https://idp.example/acme','assertion-1',1795521900000);
+CREATE TABLE answered_requests (
+		tenant     TEXT NOT NULL,
+		request_id TEXT NOT NULL,
+		expires_at INTEGER NOT NULL,
+		PRIMARY KEY (tenant, request_id)
+	) STRICT, WITHOUT ROWID;
+INSERT INTO answered_requests VALUES('acme','request-1',1795522500000);
+CREATE TABLE sessions (
+		id         TEXT PRIMARY KEY,
+		tenant     TEXT NOT NULL,
+		user_id    TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+		groups     TEXT NOT NULL,
+		created_at INTEGER NOT NULL,
+		expires_at INTEGER NOT NULL
+	) STRICT, WITHOUT ROWID;
+INSERT INTO sessions VALUES('session-1','acme','USER-OF-VERSION-1','["staff","admins"]',1795521600000,1795550400000);
+CREATE TABLE revoked_sessions (
+		id         TEXT PRIMARY KEY,
+		expires_at INTEGER NOT NULL
+	) STRICT, WITHOUT ROWID;
+INSERT INTO revoked_sessions VALUES('session-9',1795525200000);
+CREATE INDEX used_assertions_expiry ON used_assertions (expires_at);
+CREATE INDEX answered_requests_expiry ON answered_requests (expires_at);
+CREATE INDEX sessions_user ON sessions (user_id);
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+CREATE INDEX revoked_sessions_expiry ON revoked_sessions (expires_at);
+COMMIT;
