@@ -43,6 +43,10 @@ const customerNameIndex = "spec.customerName"
 // one is waiting for its identity provider.
 const concurrency = 64
 
+// backgroundWrites is how many tenants that can wait write their status at
+// once. What a new tenant asks of the API server stands behind no more of them.
+const backgroundWrites = 8
+
 // hopeless is after how many failures in a row a tenant that could never sign
 // in has to wait behind the others.
 const hopeless = 3
@@ -76,6 +80,8 @@ type SAMLTenantReconciler struct {
 	Now             func() time.Time
 
 	demands demands
+	// background has a place for each of the backgroundWrites.
+	background chan struct{}
 }
 
 // +kubebuilder:rbac:groups=sso.cequence.cloud,namespace=system,resources=samltenants,verbs=get;list;watch
@@ -172,6 +178,14 @@ func (r *SAMLTenantReconciler) patchStatus(ctx context.Context, s *scope) error 
 	if equality.Semantic.DeepEqual(s.before.Status, s.tenant.Status) {
 		return nil
 	}
+	if s.background {
+		select {
+		case r.background <- struct{}{}:
+			defer func() { <-r.background }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	patch := client.MergeFrom(s.before)
 	written := s.tenant.DeepCopy()
 	if err := r.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldOwner)); err != nil {
@@ -187,6 +201,7 @@ func (r *SAMLTenantReconciler) patchStatus(ctx context.Context, s *scope) error 
 
 // SetupWithManager registers the reconciler and what it watches.
 func (r *SAMLTenantReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	r.background = make(chan struct{}, backgroundWrites)
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SAMLTenant{}, customerNameIndex, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.SAMLTenant).Spec.CustomerName}
 	}); err != nil {

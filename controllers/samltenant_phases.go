@@ -123,6 +123,7 @@ func (r *SAMLTenantReconciler) load(ctx context.Context, s *scope) outcome {
 func (r *SAMLTenantReconciler) fetch(ctx context.Context, s *scope) outcome {
 	key := client.ObjectKeyFromObject(s.tenant)
 	s.demanded = r.demands.take(key)
+	s.background = s.mayWait()
 	if end := r.findSource(ctx, s); end.kind != proceed || !s.fetchDue() {
 		if s.demanded {
 			r.demands.putBack(key)

@@ -62,6 +62,8 @@ type scope struct {
 	unproven bool
 	// demanded: the gateway waits for a fetch, which was not made yet.
 	demanded bool
+	// background: nobody waits for what is done here.
+	background bool
 	// postponedFor is not zero when a fetch is due but could not be made yet; the
 	// last-known-good can be worked on.
 	postponedFor time.Duration

@@ -24,9 +24,12 @@ const (
 	reservedShare = 4
 
 	// Times to come again when a host has enough to do. What is added to
-	// spread the callers makes it half as much again.
-	minRetryAfter = 250 * time.Millisecond
-	maxRetryAfter = 20 * time.Second
+	// spread the callers makes it half as much again. Those who let others go
+	// first are told the time that it will really take: thousands that come
+	// again and again for nothing take the processor from those who cannot wait.
+	minRetryAfter     = 250 * time.Millisecond
+	maxRetryAfter     = 20 * time.Second
+	maxRetryOfWaiting = 2 * time.Minute
 
 	// How long a fetch takes is smoothed, so that each counts for a quarter.
 	firstGuess = 250 * time.Millisecond
@@ -50,8 +53,8 @@ var ErrHostBusy = errors.New("fetch metadata: too many fetches from this host ar
 // anybody, while as many fetches from the same host are under way as one host
 // has to bear. It says nothing of the tenant or its IdP.
 type HostBusyError struct {
-	// RetryAfter is when to come again, from 250 ms to 30 s: those who are
-	// turned away get times at which the host can be done with those before.
+	// RetryAfter is when to come again, from 250 ms to 30 s, and to 3 min for
+	// whoever may wait: those who are turned away get times at which the host can be done with those before.
 	RetryAfter time.Duration
 }
 
@@ -108,12 +111,12 @@ func (h *hosts) enter(v visit) (leave func(), err error) {
 		l = &load{took: firstGuess}
 		h.loads[v.host] = l
 	}
-	limit, booked := h.limit, &l.booked
+	limit, booked, longest := h.limit, &l.booked, maxRetryAfter
 	if v.waits {
-		limit, booked = h.limit-h.limit/reservedShare, &l.bookedWaiting
+		limit, booked, longest = h.limit-h.limit/reservedShare, &l.bookedWaiting, maxRetryOfWaiting
 	}
 	if l.running >= limit {
-		return nil, &HostBusyError{RetryAfter: l.turnAway(booked, now, limit, h.random())}
+		return nil, &HostBusyError{RetryAfter: l.turnAway(booked, now, limit, longest, h.random())}
 	}
 	l.running++
 	if probe {
@@ -171,12 +174,12 @@ type load struct {
 
 // turnAway returns the time until a place is free that nobody was promised
 // before, spread by random, and books it.
-func (l *load) turnAway(booked *time.Time, now time.Time, limit int, random float64) time.Duration {
+func (l *load) turnAway(booked *time.Time, now time.Time, limit int, longest time.Duration, random float64) time.Duration {
 	if booked.Before(now) {
 		*booked = now
 	}
 	*booked = booked.Add(l.took / time.Duration(limit))
-	if latest := now.Add(maxRetryAfter); booked.After(latest) {
+	if latest := now.Add(longest); booked.After(latest) {
 		*booked = latest
 	}
 	wait := max(booked.Sub(now), minRetryAfter)

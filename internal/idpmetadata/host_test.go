@@ -39,15 +39,15 @@ func TestTurnAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := load{took: tc.took}
 			for range tc.before {
-				l.turnAway(&l.booked, noon, 16, 0)
+				l.turnAway(&l.booked, noon, 16, maxRetryAfter, 0)
 			}
-			assert.Equal(t, tc.want, l.turnAway(&l.booked, noon, 16, tc.random))
+			assert.Equal(t, tc.want, l.turnAway(&l.booked, noon, 16, maxRetryAfter, tc.random))
 		})
 	}
 	l := load{took: 16 * time.Second}
-	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon, 16, 0))
-	assert.Equal(t, 2*time.Second, l.turnAway(&l.booked, noon, 16, 0))
-	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon.Add(time.Minute), 16, 0), "what was promised has passed")
+	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon, 16, maxRetryAfter, 0))
+	assert.Equal(t, 2*time.Second, l.turnAway(&l.booked, noon, 16, maxRetryAfter, 0))
+	assert.Equal(t, time.Second, l.turnAway(&l.booked, noon.Add(time.Minute), 16, maxRetryAfter, 0), "what was promised has passed")
 }
 
 func TestARefreshLeavesRoomForThoseWhoCannotWait(t *testing.T) {
@@ -58,11 +58,11 @@ func TestARefreshLeavesRoomForThoseWhoCannotWait(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var busy *HostBusyError
-	for range 1000 {
+	for range 2000 {
 		_, err := h.enter(refresh)
 		require.ErrorAs(t, err, &busy)
 	}
-	assert.Equal(t, maxRetryAfter, busy.RetryAfter)
+	assert.Equal(t, maxRetryOfWaiting, busy.RetryAfter)
 	_, err := h.enter(urgent)
 	require.NoError(t, err)
 	_, err = h.enter(urgent)
