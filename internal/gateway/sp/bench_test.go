@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,42 @@ func BenchmarkVerify(b *testing.B) {
 		if _, err := sp.Verify(response, want); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkA12_Decryption is what it costs to refuse what decrypts, what does
+// not, and what decrypts to something else: whoever sends altered ciphertexts
+// learns by the difference. The server answers all of them at the same beat.
+func BenchmarkA12_Decryption(b *testing.B) {
+	i := validIDP(b, idpKey())
+	want := expectations(i)
+	want.DecryptionKeys = []*rsa.PrivateKey{spKey()}
+	large := edit(b, good, `<AttributeStatement>`, `<AttributeStatement><Attribute Name="x">`+
+		strings.Repeat("<AttributeValue>aaaaaaaa-0000-0000-0000-000000000000</AttributeValue>", 2000)+`</Attribute>`)
+	flip := func(at int) func([]byte) []byte {
+		return func(c []byte) []byte {
+			c = slices.Clone(c)
+			c[(at+len(c))%len(c)] ^= 0x80
+			return c
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		document string
+	}{
+		{"good XML", encrypt(b, large, encryption{})},
+		{"XML damaged at its start", encrypt(b, large, encryption{tamper: flip(20)})},
+		{"XML damaged in the middle", encrypt(b, large, encryption{tamper: flip(60_000)})},
+		{"padding damaged", encrypt(b, large, encryption{tamper: flip(-17)})},
+		{"tag damaged", encrypt(b, large, encryption{cipher: "http://www.w3.org/2009/xmlenc11#aes256-gcm", tamper: flip(-1)})},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := sp.Verify([]byte(c.document), want); sp.CodeOf(err) != sp.CodeDecryptionFailed {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
