@@ -217,7 +217,7 @@ func TestSourcesThatAreNoServerAtAll(t *testing.T) {
 
 // What was accepted once serves on, and an edit of the spec applies, whatever
 // the IdP does later.
-func TestLastKnownGoodServesOn(t *testing.T) {
+func TestO4_LastKnownGoodServesOn(t *testing.T) {
 	for _, test := range []struct {
 		misbehaviour      testidp.Misbehaviour
 		condition, reason string
@@ -278,7 +278,7 @@ func TestAnotherIDPNeedsItsEntityIDInTheSpec(t *testing.T) {
 	require.Equal(t, "https://second.example/idp", config(t, f.secret("acme-saml-sp")).IdentityProvider.EntityID)
 }
 
-func TestOlderTenantKeepsTheCustomerName(t *testing.T) {
+func TestT3_OlderTenantKeepsTheCustomerName(t *testing.T) {
 	f := start(t, "")
 	provider := startIDP(t, testidp.Options{})
 	older := tenant("a-older", provider)
@@ -296,7 +296,7 @@ func TestOlderTenantKeepsTheCustomerName(t *testing.T) {
 	f.untilReady("b-newer")
 }
 
-func TestForeignSecretIsLeftAlone(t *testing.T) {
+func TestO7_ForeignSecretIsLeftAlone(t *testing.T) {
 	f := start(t, "")
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "acme-saml-sp"}, StringData: map[string]string{"mine": "precious"}}
 	f.create(foreign)

@@ -41,7 +41,7 @@ func (w *world) raw(lines ...string) answer {
 }
 
 // Row T8.
-func TestHeadersCannotBeSpoofed(t *testing.T) {
+func TestT8_HeadersCannotBeSpoofed(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()
 	p.signIn(acme)
@@ -198,7 +198,7 @@ func TestOtherCookiesReachTheApplication(t *testing.T) {
 }
 
 // Row T4.
-func TestHostHeader(t *testing.T) {
+func TestT4_HostHeader(t *testing.T) {
 	w := newWorld(t)
 	for _, test := range []struct {
 		name    string
@@ -234,7 +234,7 @@ func TestHostHeader(t *testing.T) {
 	}
 }
 
-func TestOwnEndpoints(t *testing.T) {
+func TestT12_OwnEndpoints(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()
 	for _, test := range []struct {
@@ -279,7 +279,7 @@ func TestOwnEndpoints(t *testing.T) {
 	}
 }
 
-func TestPagesEscape(t *testing.T) {
+func TestA13_PagesEscape(t *testing.T) {
 	w := newWorld(t)
 	c := w.config(acme)
 	c.IdentityProvider.SSO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: `https://idp.example/"><script>alert(1)</script>`}}

@@ -297,7 +297,7 @@ func TestWithoutASession(t *testing.T) {
 
 // A tenant's access is disabled while users are signed in, and enabled again:
 // nobody gets in meanwhile, and no session of before comes back.
-func TestDisabledAccessEndsSessionsForGood(t *testing.T) {
+func TestT11_DisabledAccessEndsSessionsForGood(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()
 	p.signIn(acme)

@@ -104,7 +104,7 @@ func TestLogHasEvidenceAndNoSecrets(t *testing.T) {
 }
 
 // Rows T1 and T2: the host alone decides whom to trust.
-func TestOnlyATenantsOwnIDPSignsIn(t *testing.T) {
+func TestT1_OnlyATenantsOwnIDPSignsIn(t *testing.T) {
 	w := newWorld(t)
 	for _, idp := range []string{acme, globex} {
 		for _, tenant := range []string{acme, globex} {
@@ -122,7 +122,7 @@ func TestOnlyATenantsOwnIDPSignsIn(t *testing.T) {
 	}
 }
 
-func TestResponseOfATenantWithTheSameIDPIsRefused(t *testing.T) {
+func TestT2_ResponseOfATenantWithTheSameIDPIsRefused(t *testing.T) {
 	w := newWorld(t)
 	c := w.config(globex)
 	c.IdentityProvider = w.config(acme).IdentityProvider

@@ -431,7 +431,7 @@ func TestFetchFailures(t *testing.T) {
 }
 
 // What answers behind an address that is not allowed must not show.
-func TestFetchDoesNotExploreTheInside(t *testing.T) {
+func TestO1_FetchDoesNotExploreTheInside(t *testing.T) {
 	w := newWeb(t, nil)
 	fetcher := w.fetcher(func(o *idpmetadata.FetcherOptions) { o.AllowCIDRs = nil })
 	_, open := fetcher.Fetch(t.Context(), idpmetadata.Request{URL: w.url("/metadata"), CABundle: w.ca})

@@ -47,7 +47,7 @@ func endlessly(w io.Writer, pause time.Duration, format string) error {
 
 const answer = "HTTP/1.1 200 OK\r\n"
 
-func TestFetchFromHostileServers(t *testing.T) {
+func TestO2_FetchFromHostileServers(t *testing.T) {
 	zipped := func(content []byte) []byte {
 		var b bytes.Buffer
 		zip := gzip.NewWriter(&b)

@@ -54,7 +54,7 @@ var entityIDReasons = map[string]idpmetadata.Reason{
 	"entityid-tenantid-template.xml": idpmetadata.EntityIDMismatch,
 }
 
-func TestAcceptHostile(t *testing.T) {
+func TestO3_AcceptHostile(t *testing.T) {
 	for _, entry := range readIndex[hostileFile](t, "hostile") {
 		t.Run(entry.File, func(t *testing.T) {
 			document := readFile(t, "hostile", entry.File)

@@ -194,7 +194,7 @@ func rawECDSA(t testing.TB, document string) string {
 	return strings.Replace(document, m[1], base64.StdEncoding.EncodeToString(raw), 1)
 }
 
-func TestAcceptRefusesOtherSignatures(t *testing.T) {
+func TestO6_AcceptRefusesOtherSignatures(t *testing.T) {
 	me := pinned(t)
 	good, evil := entity(t, "_1", goodID, ""), entity(t, "_2", evilID, "")
 	signed := me.sign(t, good, "_1")

@@ -127,7 +127,7 @@ func TestPodsAreAdmittedAsRestricted(t *testing.T) {
 	}
 }
 
-func TestPermissions(t *testing.T) {
+func TestO5_Permissions(t *testing.T) {
 	const (
 		tenants = "samltenants.sso.cequence.cloud"
 		leases  = "leases.coordination.k8s.io"
