@@ -6,6 +6,7 @@ package interop_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"net/http"
 	"strings"
 	"testing"
@@ -144,6 +145,31 @@ func TestSignedRequestsBecauseTheIdPWantsThem(t *testing.T) {
 	b := c.browser()
 	c.signIn(b, "/")
 	assert.Contains(t, requestTo(c.idp, b), "SigAlg&Signature")
+}
+
+// An IdP signs the assertion, the Response, or both.
+func TestSigningOptions(t *testing.T) {
+	for _, test := range []struct{ response, assertion bool }{{true, true}, {true, false}, {false, true}} {
+		o := idpOfAda()
+		o.UnsignedResponses = !test.response
+		c := start(t, o)
+		metadata := c.onboard()
+		if !test.assertion {
+			c.idp.RegisterServiceProvider(bytes.Replace(metadata, []byte(`WantAssertionsSigned="true"`), []byte(`WantAssertionsSigned="false"`), 1))
+		}
+		c.signIn(c.browser(), "/")
+
+		type signed struct {
+			Signature *struct{} `xml:"http://www.w3.org/2000/09/xmldsig# Signature"`
+		}
+		var response struct {
+			signed
+			Assertion signed `xml:"urn:oasis:names:tc:SAML:2.0:assertion Assertion"`
+		}
+		require.NoError(t, xml.Unmarshal([]byte(c.responses.last(t)), &response))
+		assert.Equal(t, test.response, response.Signature != nil, "the Response is signed")
+		assert.Equal(t, test.assertion, response.Assertion.Signature != nil, "the assertion is signed")
+	}
 }
 
 func TestEncryptedAssertion(t *testing.T) {

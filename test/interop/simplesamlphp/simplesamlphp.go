@@ -75,6 +75,9 @@ type Options struct {
 	// are checked is up to AuthnRequestsSigned in the service provider's
 	// metadata, and up to this where that is missing.
 	WantSignedRequests bool
+	// UnsignedResponses leaves it at the assertion's signature, which the service
+	// provider's metadata asks for.
+	UnsignedResponses bool
 	// EncryptAssertions to the key in the service provider's metadata.
 	EncryptAssertions bool
 }
@@ -299,6 +302,7 @@ func (p *IDP) writeHosted() {
 		"signature.algorithm":  "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256",
 		"sign.logout":          true,
 		"validate.logout":      true,
+		"saml20.sign.response": !p.options.UnsignedResponses,
 		"assertion.encryption": p.options.EncryptAssertions,
 		"SingleSignOnServiceBinding": []string{
 			"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect", "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST",
