@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -68,9 +70,15 @@ func TestToolsAndTheOperatorShareTheDeployment(t *testing.T) {
 			first := s.untilRolledFrom("")
 			s.untilReady("acme")
 
-			// The API server orders managedFields by time: the first apply after one of
-			// the operator's may move the tool's entry behind it, and nothing else.
+			// The API server orders managedFields by time, in whole seconds: the first
+			// apply in a later one than the operator's may move the tool's entry behind
+			// that, and nothing else.
 			generation := s.deployment().Generation
+			require.Eventually(t, func() bool {
+				return !slices.ContainsFunc(s.deployment().ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
+					return m.Time != nil && !time.Now().Truncate(time.Second).After(m.Time.Time)
+				})
+			}, patience, tick)
 			apply(t, s.namespace, s.manifest)
 			settled := s.deployment()
 			assert.Equal(t, generation, settled.Generation)
