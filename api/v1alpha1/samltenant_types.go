@@ -196,14 +196,66 @@ type AttributeMapping struct {
 	Groups string `json:"groups,omitempty"`
 }
 
-// Authorization says who may come in.
+// Authorization says who may come in, and in which roles. A user has to satisfy
+// both allowedGroups and allowedEmailDomains where both are set. A change counts
+// for sessions that go on as well, within seconds.
 type Authorization struct {
+	// AllowedGroups lets in only who is in one of these groups, written as the
+	// identity provider sends them: Entra ID's are object IDs by default. They
+	// are compared byte by byte. Unset: groups keep nobody out.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=200
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.all(g, !g.matches('^[[:space:]]|[[:cntrl:]]|[[:space:]]$'))",message="a group must not begin or end with a space or have control characters, since no user is in such a group"
+	// +listType=atomic
+	// +optional
+	AllowedGroups []string `json:"allowedGroups,omitempty"`
+
+	// AllowedEmailDomains lets in only who has an e-mail address in one of these
+	// domains, such as acme.example. Case does not matter; a subdomain is another
+	// domain. An address that is not plain ASCII name@domain is in none. The
+	// identity provider must not let users choose their address. Unset: e-mail
+	// addresses keep nobody out.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.all(d, d.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$'))",message="must be domains such as acme.example, without '@' and '*': each subdomain is named by itself, and a name in another script in its form xn--"
+	// +listType=atomic
+	// +optional
+	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
+
+	// RoleMappings give roles of the application to the members of groups. A user
+	// has the roles of all groups that the session has; the application gets them
+	// as X-Auth-Request-Roles.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=200
+	// +listType=atomic
+	// +optional
+	RoleMappings []RoleMapping `json:"roleMappings,omitempty"`
+
 	// GroupOverage says what becomes of a user whose groups Entra ID withholds
 	// because they are more than 150. Refuse, when unset, lets nobody in whose
 	// groups are not known. Tolerate lets the user in with the groups that were
-	// sent, mostly none; the application is told that they are incomplete.
+	// sent, mostly none; the application is told that they are incomplete. It
+	// lets nobody in whom allowedGroups keeps out.
 	// +optional
 	GroupOverage GroupOverage `json:"groupOverage,omitempty"`
+}
+
+// RoleMapping gives a role to the members of a group.
+type RoleMapping struct {
+	// Group as the identity provider sends it, compared byte by byte.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[[:space:]]|[[:cntrl:]]|[[:space:]]$')",message="must not begin or end with a space or have control characters, since no user is in such a group"
+	Group string `json:"group"`
+	// Role is a name of the application's.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9._:/]*[A-Za-z0-9])?$')",message="must be letters, digits, '-', '.', '_', ':' and '/', beginning and ending with a letter or digit"
+	Role string `json:"role"`
 }
 
 // GroupOverage is what becomes of a user with too many groups.

@@ -188,7 +188,7 @@ func idpKey(t *testing.T, tenant string) *testidp.Key {
 func (w *world) config(tenant string) tenantconfig.Config {
 	idp := w.idps[tenant]
 	c := tenantconfig.Config{
-		Version: tenantconfig.Version, Tenant: tenant, CustomerName: tenant, Host: host(tenant),
+		Tenant: tenant, CustomerName: tenant, Host: host(tenant),
 		ServiceProvider: tenantconfig.ServiceProvider{
 			EntityID: entityID(tenant), SignOnURL: site(tenant), ACSURL: acsURL(tenant), MetadataURL: site(tenant) + "/saml/metadata",
 		},
@@ -487,6 +487,7 @@ type whoami struct {
 		ID, Email, DisplayName, GivenName, Surname string
 		Groups                                     []string
 		GroupsIncomplete                           bool
+		Roles                                      []string
 	}
 	SignedInAt, ExpiresAt, IdleExpiresAt time.Time
 }

@@ -124,7 +124,6 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 	mapping := attributeMapping(spec.AttributeMapping)
 	mapping.TolerateGroupOverage = spec.Authorization != nil && spec.Authorization.GroupOverage == v1alpha1.GroupOverageTolerate
 	return tenantconfig.Config{
-		Version:         tenantconfig.Version,
 		Tenant:          tenant.Name,
 		CustomerName:    spec.CustomerName,
 		DisplayName:     spec.DisplayName,
@@ -139,6 +138,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 			AcceptExpiredUntil:  acceptExpiredUntil,
 		},
 		AttributeMapping: mapping,
+		Authorization:    authorization(spec.Authorization),
 		Session:          lifetime,
 	}
 }

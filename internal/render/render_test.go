@@ -468,3 +468,36 @@ func TestBothKeysArePublishedDuringARotation(t *testing.T) {
 		t.Errorf("got %v, want %v", published, want)
 	}
 }
+
+func TestRulesOfEntryAreRendered(t *testing.T) {
+	tenant := acme()
+	tenant.Spec.Authorization = &v1alpha1.Authorization{
+		AllowedGroups: []string{"Staff"}, AllowedEmailDomains: []string{"ACME.example"},
+		RoleMappings: []v1alpha1.RoleMapping{{Group: "Staff", Role: "viewer"}},
+	}
+	got := configOf(t, tenant)
+	if want := (tenantconfig.Authorization{
+		AllowedGroups: []string{"Staff"}, AllowedEmailDomains: []string{"acme.example"},
+		RoleMappings: []tenantconfig.RoleMapping{{Group: "Staff", Role: "viewer"}},
+	}); got.Version != 2 || !reflect.DeepEqual(got.Authorization, want) {
+		t.Errorf("rendered version %d, %+v", got.Version, got.Authorization)
+	}
+	// Whoever does not use them is understood by the release before.
+	tenant.Spec.Authorization = &v1alpha1.Authorization{}
+	if got := configOf(t, tenant); got.Version != 1 {
+		t.Errorf("version %d without a rule", got.Version)
+	}
+}
+
+func configOf(t *testing.T, tenant *v1alpha1.SAMLTenant) tenantconfig.Config {
+	t.Helper()
+	files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}

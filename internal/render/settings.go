@@ -140,6 +140,20 @@ func attributeMapping(spec *v1alpha1.AttributeMapping) tenantconfig.AttributeMap
 	return mapping
 }
 
+func authorization(spec *v1alpha1.Authorization) tenantconfig.Authorization {
+	if spec == nil {
+		return tenantconfig.Authorization{}
+	}
+	rules := tenantconfig.Authorization{AllowedGroups: spec.AllowedGroups}
+	for _, domain := range spec.AllowedEmailDomains {
+		rules.AllowedEmailDomains = append(rules.AllowedEmailDomains, strings.ToLower(domain)) // ASCII
+	}
+	for _, mapping := range spec.RoleMappings {
+		rules.RoleMappings = append(rules.RoleMappings, tenantconfig.RoleMapping(mapping))
+	}
+	return rules
+}
+
 func session(spec *v1alpha1.Session) tenantconfig.Session {
 	maxDuration, idleTimeout := defaultMaxDuration, defaultIdleTimeout
 	if spec != nil && spec.MaxDuration != nil {

@@ -19,10 +19,19 @@ import (
 	"time"
 )
 
-// Version is the version of Config that this code writes. It changes only when
-// a reader of the version before would misunderstand a configuration; new
-// fields that a reader may ignore do not change it.
-const Version = 1
+// Version is the latest version of Config that this code reads and writes. It
+// changes only when a reader of the version before would misunderstand a
+// configuration; new fields that a reader may ignore do not change it.
+//
+// A configuration has the first version whose readers understand it, so that a
+// release changes nothing for tenants that do not use what is new. Version 2
+// has rules on who may come in: a reader of version 1 would let everybody in,
+// and so does not get to read them.
+const (
+	Version           = 2
+	firstVersion      = 1
+	restrictedVersion = 2
+)
 
 // ErrUnsupportedVersion says that a configuration is of a version this code
 // cannot read. A gateway that meets it keeps what it served before.
@@ -37,6 +46,7 @@ const (
 // Config is all that the gateway must know to serve one tenant, but for the
 // private key.
 type Config struct {
+	// Version is set by Encode.
 	Version int `json:"version"`
 	// Tenant is the name of the SAMLTenant.
 	Tenant string `json:"tenant"`
@@ -51,7 +61,21 @@ type Config struct {
 	ServiceProvider  ServiceProvider  `json:"serviceProvider"`
 	IdentityProvider IdentityProvider `json:"identityProvider"`
 	AttributeMapping AttributeMapping `json:"attributeMapping"`
+	Authorization    Authorization    `json:"authorization,omitzero"`
 	Session          Session          `json:"session"`
+}
+
+// restricted says whether c has rules that keep users out.
+func (c Config) restricted() bool {
+	return c.Authorization.AllowedGroups != nil || c.Authorization.AllowedEmailDomains != nil
+}
+
+// version is the first one whose readers understand c.
+func (c Config) version() int {
+	if c.restricted() {
+		return restrictedVersion
+	}
+	return firstVersion
 }
 
 // ServiceProvider is our side: what the customer's administrator has entered
@@ -173,6 +197,25 @@ type AttributeMapping struct {
 	TolerateGroupOverage bool `json:"tolerateGroupOverage,omitempty"`
 }
 
+// Authorization says who of those whom the IdP vouches for may come in, and in
+// which roles. It counts for sessions that go on, too.
+type Authorization struct {
+	// AllowedGroups, unless nil, keeps out who is in none of them. Groups
+	// compare byte by byte.
+	AllowedGroups []string `json:"allowedGroups,omitempty"`
+	// AllowedEmailDomains, unless nil, keeps out who has no e-mail address in
+	// one of them. They are in lower case.
+	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
+	// RoleMappings give roles to the members of groups.
+	RoleMappings []RoleMapping `json:"roleMappings,omitempty"`
+}
+
+// RoleMapping gives a role to the members of a group.
+type RoleMapping struct {
+	Group string `json:"group"`
+	Role  string `json:"role"`
+}
+
 // Session bounds a session's life.
 type Session struct {
 	MaxDuration Seconds `json:"maxDurationSeconds"`
@@ -191,6 +234,7 @@ func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Secon
 // Encode returns the canonical JSON of c: the same Config is always the same
 // bytes.
 func Encode(c Config) ([]byte, error) {
+	c.Version = c.version()
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -214,8 +258,8 @@ func Decode(data []byte) (Config, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return Config{}, fmt.Errorf("decode tenant configuration: %w", err)
 	}
-	if head.Version != Version {
-		return Config{}, fmt.Errorf("%w: got %d, this release reads %d", ErrUnsupportedVersion, head.Version, Version)
+	if head.Version < firstVersion || head.Version > Version {
+		return Config{}, fmt.Errorf("%w: got %d, this release reads %d to %d", ErrUnsupportedVersion, head.Version, firstVersion, Version)
 	}
 	var c Config
 	if err := json.Unmarshal(data, &c); err != nil {
@@ -233,8 +277,8 @@ func (c Config) Validate() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
-	if c.Version != Version {
-		fail("version is %d, want %d", c.Version, Version)
+	if c.Version < c.version() || c.Version > Version {
+		fail("version is %d, want %d to %d", c.Version, c.version(), Version)
 	}
 	for _, required := range []struct{ field, value string }{
 		{"tenant", c.Tenant},
@@ -285,6 +329,7 @@ func (c Config) Validate() error {
 		}
 	}
 	c.ServiceProvider.validate(fail)
+	c.Authorization.validate(fail)
 	if c.Session.MaxDuration <= 0 || c.Session.IdleTimeout <= 0 {
 		fail("session.maxDurationSeconds and session.idleTimeoutSeconds must be positive")
 	}
@@ -312,6 +357,28 @@ func (sp ServiceProvider) validate(fail func(format string, args ...any)) {
 		}
 		if !slices.Contains([]string{ComparisonExact, "minimum", "maximum", "better"}, wish.Comparison) {
 			fail("serviceProvider.requestedAuthnContext.comparison %q is none of SAML's", wish.Comparison)
+		}
+	}
+}
+
+// validate refuses what looks like a rule and is none: a list that is there and
+// empty, or that nothing can match.
+func (a Authorization) validate(fail func(format string, args ...any)) {
+	for field, list := range map[string][]string{
+		"allowedGroups": a.AllowedGroups, "allowedEmailDomains": a.AllowedEmailDomains,
+	} {
+		if list != nil && len(list) == 0 || slices.Contains(list, "") {
+			fail("authorization.%s is empty, or an element of it is", field)
+		}
+	}
+	for _, domain := range a.AllowedEmailDomains {
+		if domain != strings.ToLower(domain) || strings.ContainsAny(domain, "@* ") {
+			fail("authorization.allowedEmailDomains: %q is not a lower-case domain", domain)
+		}
+	}
+	for i, mapping := range a.RoleMappings {
+		if mapping.Group == "" || mapping.Role == "" {
+			fail("authorization.roleMappings[%d] lacks its group or its role", i)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -15,7 +16,7 @@ import (
 
 func valid() tenantconfig.Config {
 	return tenantconfig.Config{
-		Version: tenantconfig.Version, Tenant: "acme", CustomerName: "acme", DisplayName: "Acme & Söhne <Inc>", Host: "acme.s.example.com",
+		Version: 1, Tenant: "acme", CustomerName: "acme", DisplayName: "Acme & Söhne <Inc>", Host: "acme.s.example.com",
 		ServiceProvider: tenantconfig.ServiceProvider{
 			EntityID:    "https://acme.s.example.com:443/saml/metadata",
 			SignOnURL:   "https://acme.s.example.com",
@@ -154,6 +155,42 @@ func TestWishesAreEncoded(t *testing.T) {
 	}
 }
 
+// A reader of version 1 would ignore the rules and let everybody in. A
+// configuration without such rules stays as it was.
+func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*tenantconfig.Config)
+		want   int
+	}{
+		"groups":  {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"staff"} }, 2},
+		"domains": {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"acme.example"} }, 2},
+		"roles": {func(c *tenantconfig.Config) {
+			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff", Role: "viewer"}}
+		}, 1},
+	} {
+		c := valid()
+		test.change(&c)
+		c.Version = test.want
+		encoded, err := tenantconfig.Encode(c)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if want := fmt.Sprintf(`"version": %d,`, test.want); !strings.Contains(string(encoded), want) {
+			t.Errorf("%s: %s is not in %s", name, want, encoded)
+		}
+		if back, err := tenantconfig.Decode(encoded); err != nil || !reflect.DeepEqual(back, c) {
+			t.Errorf("%s: decoded as %+v, %v", name, back, err)
+		}
+		if test.want == 1 {
+			continue
+		}
+		older := strings.Replace(string(encoded), `"version": 2`, `"version": 1`, 1)
+		if _, err := tenantconfig.Decode([]byte(older)); err == nil || !strings.Contains(err.Error(), "version is 1") {
+			t.Errorf("%s: rules in a configuration of version 1: %v", name, err)
+		}
+	}
+}
+
 func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
 	encoded, err := tenantconfig.Encode(valid())
 	if err != nil {
@@ -163,7 +200,7 @@ func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
 	if c, err := tenantconfig.Decode([]byte(newer)); err != nil || c.Tenant != "acme" {
 		t.Errorf("a field of tomorrow: got %v, %v", c.Tenant, err)
 	}
-	for _, version := range []string{"0", "2"} {
+	for _, version := range []string{"0", "3"} {
 		other := strings.Replace(string(encoded), `"version": 1`, `"version": `+version, 1)
 		if _, err := tenantconfig.Decode([]byte(other)); !errors.Is(err, tenantconfig.ErrUnsupportedVersion) {
 			t.Errorf("version %s: got %v, want ErrUnsupportedVersion", version, err)
@@ -213,7 +250,14 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		"a script for responses": {func(c *tenantconfig.Config) {
 			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/", ResponseLocation: "javascript:alert(1)"}}
 		}, "identityProvider.slo"},
-		"a version that is not ours": {func(c *tenantconfig.Config) { c.Version = 7 }, "version is 7"},
+		"allowed groups that are none": {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{} }, "allowedGroups is empty"},
+		"an allowed group of nothing":  {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"a", ""} }, "allowedGroups is empty"},
+		"domains that are none":        {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{} }, "allowedEmailDomains is empty"},
+		"a domain in upper case":       {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"Acme.example"} }, "lower-case domain"},
+		"all domains":                  {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"*"} }, "lower-case domain"},
+		"a mapping to no role": {func(c *tenantconfig.Config) {
+			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff"}}
+		}, "roleMappings[0]"},
 	} {
 		c := valid()
 		test.change(&c)

@@ -43,7 +43,11 @@ idpEntityID: https://sts.windows.net/7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40/
 metadataCA: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 refreshInterval: 1h30m
 attributeMapping: {userID: uid, email: mail, givenName: gn, surname: sn, displayName: cn, groups: memberOf}
-authorization: {groupOverage: Tolerate}
+authorization:
+  allowedGroups: [staff, "Ops, EMEA", 7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40]
+  allowedEmailDomains: [acme.example, Mail.Acme.Example, xn--mnchen-3ya.example]
+  roleMappings: [{group: staff, role: viewer}, {group: "Ops, EMEA", role: "app:admin/eu"}]
+  groupOverage: Tolerate
 session: {maxDuration: 12h, idleTimeout: 30m}
 serviceProvider: {signAuthnRequests: true, signMetadata: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
 metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
@@ -82,6 +86,20 @@ serviceProvider:
 	"a week of grace":           {spec: minimal + "rolloverGrace: 168h", message: "between 0s and 24h"},
 	"a date without a time":     {spec: minimal + "acceptExpiredCertificatesUntil: '2026-12-24'", message: "spec.acceptExpiredCertificatesUntil"},
 	"another overage":           {spec: minimal + "authorization: {groupOverage: Ignore}", message: "Unsupported value"},
+	"no allowed group":          {spec: minimal + "authorization: {allowedGroups: []}", message: "at least 1"},
+	"a group of nothing":        {spec: minimal + "authorization: {allowedGroups: ['']}", message: "at least 1"},
+	"a group after a space":     {spec: minimal + "authorization: {allowedGroups: [staff, ' staff']}", message: "no user is in such a group"},
+	"a group and a line break":  {spec: minimal + "authorization: {allowedGroups: [\"staff\\n\"]}", message: "no user is in such a group"},
+	"201 groups":                {spec: minimal + "authorization: {allowedGroups: [" + strings.Repeat("a,", 201) + "]}", message: "at most 200"},
+	"no allowed domain":         {spec: minimal + "authorization: {allowedEmailDomains: []}", message: "at least 1"},
+	"an address for a domain":   {spec: minimal + "authorization: {allowedEmailDomains: ['@acme.example']}", message: "each subdomain is named by itself"},
+	"all subdomains":            {spec: minimal + "authorization: {allowedEmailDomains: ['*.acme.example']}", message: "each subdomain is named by itself"},
+	"a domain with a dot":       {spec: minimal + "authorization: {allowedEmailDomains: ['acme.example.']}", message: "each subdomain is named by itself"},
+	"a domain in Cyrillic":      {spec: minimal + "authorization: {allowedEmailDomains: ['аcme.example']}", message: "in its form xn--"},
+	"a domain and a line break": {spec: minimal + "authorization: {allowedEmailDomains: [\"acme.example\\n\"]}", message: "each subdomain is named by itself"},
+	"no role":                   {spec: minimal + "authorization: {roleMappings: [{group: staff}]}", message: "role: Required value"},
+	"a role with a comma":       {spec: minimal + "authorization: {roleMappings: [{group: staff, role: 'a,b'}]}", message: "beginning and ending with a letter or digit"},
+	"a role for a space":        {spec: minimal + "authorization: {roleMappings: [{group: ' ', role: a}]}", message: "no user is in such a group"},
 	"another access":            {spec: minimal + "access: No", message: "Unsupported value"},
 	"a new key each day":        {spec: minimal + "serviceProvider: {keyRotation: {interval: 24h}}", message: "between 720h"},
 	"a year's overlap":          {spec: minimal + "serviceProvider: {keyRotation: {overlap: 8760h}}", message: "between 0s and 2160h"},

@@ -52,7 +52,7 @@ func TestUserIsCreatedAtFirstSignInAndFoundAtTheSecond(t *testing.T) {
 	c.signIn(again, "/")
 	assert.JSONEq(t, `{
 		"id": "`+objectID(ada())+`", "email": "ada@acme.example", "displayName": "ada",
-		"givenName": "Ada", "surname": "Lovelace", "groups": ["engineers", "Sales, EMEA", "50 %"]
+		"givenName": "Ada", "surname": "Lovelace", "groups": ["engineers", "Sales, EMEA", "50 %"], "roles": []
 	}`, c.whoami(again))
 
 	signIns := c.log.signIns()

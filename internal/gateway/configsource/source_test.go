@@ -38,7 +38,7 @@ func files(t *testing.T, name string, session int, signed bool) (config, key ten
 	}
 	host := name + ".s.localhost"
 	data, err := tenantconfig.Encode(tenantconfig.Config{
-		Version: tenantconfig.Version, Tenant: name, CustomerName: name, Host: host,
+		Tenant: name, CustomerName: name, Host: host,
 		ServiceProvider: tenantconfig.ServiceProvider{EntityID: "https://" + host + ":443/saml/metadata", SignAuthnRequests: signed,
 			SignOnURL: "https://" + host, ACSURL: "https://" + host + "/saml/acs", MetadataURL: "https://" + host + "/saml/metadata"},
 		IdentityProvider: tenantconfig.IdentityProvider{EntityID: "https://idp.example",

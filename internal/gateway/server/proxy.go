@@ -16,12 +16,13 @@ import (
 
 // The headers by which the application learns who is there. GroupsHeader has
 // the groups joined by commas; "%" and "," within a group are written "%25"
-// and "%2C". GroupsIncompleteHeader is "true" when there are more, which the
+// and "%2C". RolesHeader has the roles likewise. GroupsIncompleteHeader is "true" when there are more, which the
 // IdP has withheld, and absent otherwise.
 const (
 	UserHeader   = "X-Auth-Request-User"
 	EmailHeader  = "X-Auth-Request-Email"
 	GroupsHeader = "X-Auth-Request-Groups"
+	RolesHeader  = "X-Auth-Request-Roles"
 	TenantHeader = "X-Auth-Request-Tenant"
 
 	GroupsIncompleteHeader = "X-Auth-Request-Groups-Incomplete"
@@ -49,6 +50,7 @@ type visit struct {
 	// host is the tenant's own, however the request spelled it.
 	host    string
 	session session.Session
+	roles   []string
 	// renewed: the response carries a session cookie.
 	renewed bool
 }
@@ -122,20 +124,23 @@ func setIdentity(h http.Header, v visit) {
 		h.Set(EmailHeader, v.session.Email)
 	}
 	if len(v.session.Groups) > 0 {
-		h.Set(GroupsHeader, joinGroups(v.session.Groups))
+		h.Set(GroupsHeader, join(v.session.Groups))
+	}
+	if len(v.roles) > 0 {
+		h.Set(RolesHeader, join(v.roles))
 	}
 	if v.session.GroupsIncomplete {
 		h.Set(GroupsIncompleteHeader, "true")
 	}
 }
 
-// escapeGroup keeps one group from looking like two.
-var escapeGroup = strings.NewReplacer("%", "%25", ",", "%2C")
+// escape keeps one value from looking like two.
+var escape = strings.NewReplacer("%", "%25", ",", "%2C")
 
-func joinGroups(groups []string) string {
-	escaped := slices.Clone(groups)
-	for i, group := range escaped {
-		escaped[i] = escapeGroup.Replace(group)
+func join(values []string) string {
+	escaped := slices.Clone(values)
+	for i, value := range escaped {
+		escaped[i] = escape.Replace(value)
 	}
 	return strings.Join(escaped, ",")
 }

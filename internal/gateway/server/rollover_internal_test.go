@@ -35,7 +35,7 @@ func set(t *testing.T, name, displayName string, key int) tenant.Set {
 	t.Helper()
 	host := name + ".s.example"
 	data, err := tenantconfig.Encode(tenantconfig.Config{
-		Version: tenantconfig.Version, Tenant: name, CustomerName: name, DisplayName: displayName, Host: host,
+		Tenant: name, CustomerName: name, DisplayName: displayName, Host: host,
 		ServiceProvider: tenantconfig.ServiceProvider{EntityID: "https://" + host + ":443/saml/metadata",
 			SignOnURL: "https://" + host, ACSURL: "https://" + host + "/saml/acs", MetadataURL: "https://" + host + "/saml/metadata"},
 		IdentityProvider: tenantconfig.IdentityProvider{EntityID: "https://idp.example",

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/session"
@@ -187,13 +188,15 @@ func (x *exchange) application() {
 		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
 	default:
 		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{
-			tenant: x.tenant.Name(), host: x.host(), session: *s, renewed: x.renew(*s),
+			tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), renewed: x.renew(*s),
 		}))
 	}
 }
 
-// current returns the browser's session if it counts, else nil. Its error means
-// that the store, which has the groups of few sessions, could not be read.
+// current returns the browser's session if it counts and the tenant's rules
+// still let the user in, else nil: then a new sign-in brings what the IdP says
+// by now, and tells the user more. Its error means that the store, which has the
+// groups of few sessions, could not be read.
 func (x *exchange) current() (*session.Session, error) {
 	s, ok := x.valid()
 	if !ok {
@@ -207,11 +210,17 @@ func (x *exchange) current() (*session.Session, error) {
 	case err != nil:
 		return nil, err
 	}
+	if x.tenant.Authorization.Admit(authorization.Subject{Email: s.Email, Groups: s.Groups, GroupsIncomplete: s.GroupsIncomplete}) != nil {
+		return nil, nil
+	}
 	return &s, nil
 }
 
+// roles are those of a current session, by the mapping of now.
+func (x *exchange) roles(s session.Session) []string { return x.tenant.Authorization.Roles(s.Groups) }
+
 // valid returns the browser's session, without groups that are in the store,
-// and whether it counts. A tenant that tolerates incomplete groups no longer
+// and whether it counts, whatever the rules of entry say of the user. A tenant that tolerates incomplete groups no longer
 // does not for sessions of before either.
 func (x *exchange) valid() (session.Session, bool) {
 	s, err := x.Codec.Open(x.binding, x.r)

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/identity"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
@@ -221,6 +222,11 @@ func (x *exchange) admit(assertion *sp.Assertion, answered *session.Pending, ret
 		x.refuse(assertion, http.StatusForbidden, identityCode(err), err)
 		return
 	}
+	err = x.tenant.Authorization.Admit(authorization.Subject{Email: who.Email, Groups: who.Groups, GroupsIncomplete: who.GroupsIncomplete})
+	if refusal, ok := errors.AsType[*authorization.Error](err); ok {
+		x.deny(assertion, string(refusal.Code), refusal)
+		return
+	}
 	x.begin(assertion, answered, returnTo, who, now)
 }
 
@@ -421,6 +427,17 @@ func (x *exchange) seeOther(target string) {
 // verified.
 func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, cause error) {
 	x.tell(x.refusal(assertion, status, code, cause))
+}
+
+// deny refuses somebody whom the IdP vouches for and the tenant's rules keep
+// out. The IdP would bring the same person again, unless it is told to ask.
+func (x *exchange) deny(assertion *sp.Assertion, code string, cause error) {
+	p := x.refusal(assertion, http.StatusForbidden, code, cause)
+	p.title = "You have no access"
+	p.advice = "Your organization has signed you in, but you are not among those who may use this service. " +
+		"Please ask your organization's administrator for access, and give them the support ID below."
+	p.link = &pages.Link{URL: "/saml/login?forceAuthn=true", Text: "Sign in as somebody else"}
+	x.tell(p)
 }
 
 func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cause error) problem {

@@ -27,7 +27,8 @@ func (x *exchange) whoami() {
 		Surname     string   `json:"surname"`
 		Groups      []string `json:"groups"`
 		// GroupsIncomplete: there are more, which the IdP has withheld.
-		GroupsIncomplete bool `json:"groupsIncomplete,omitempty"`
+		GroupsIncomplete bool     `json:"groupsIncomplete,omitempty"`
+		Roles            []string `json:"roles"`
 	}
 	writeJSON(x.w, http.StatusOK, struct {
 		Tenant        string    `json:"tenant"`
@@ -38,7 +39,8 @@ func (x *exchange) whoami() {
 	}{
 		Tenant: x.tenant.Name(),
 		User: user{ID: s.StableID, Email: s.Email, DisplayName: s.DisplayName,
-			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, s.Groups...), GroupsIncomplete: s.GroupsIncomplete},
+			GivenName: s.GivenName, Surname: s.Surname, Groups: append([]string{}, s.Groups...), GroupsIncomplete: s.GroupsIncomplete,
+			Roles: append([]string{}, x.roles(*s)...)},
 		SignedInAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(), IdleExpiresAt: x.policy().Deadline(*s).UTC(),
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -21,6 +22,8 @@ const minKeyBits = 2048
 // is never changed, so any number of requests may share it.
 type Tenant struct {
 	Config tenantconfig.Config
+	// Authorization are the rules of Config.Authorization.
+	Authorization *authorization.Rules
 	// SigningCertificates are the IdP's, parsed.
 	SigningCertificates []*x509.Certificate
 	// Key is the SP's own key that signs, nil if the tenant has none.
@@ -78,7 +81,7 @@ func Load(name string, files tenantconfig.Files) (*Tenant, error) {
 			decryption = append(decryption, k)
 		}
 	}
-	return &Tenant{Config: config, SigningCertificates: certificates, Key: key, DecryptionKeys: decryption, Metadata: metadata}, nil
+	return &Tenant{Config: config, Authorization: authorization.New(config.Authorization), SigningCertificates: certificates, Key: key, DecryptionKeys: decryption, Metadata: metadata}, nil
 }
 
 func parseCertificates(encoded []string) ([]*x509.Certificate, error) {

@@ -28,7 +28,7 @@ func newKey(t *testing.T, bits int) *testidp.Key {
 func files(t *testing.T, name, host string, idp *testidp.Key, change ...func(*tenantconfig.Config)) tenantconfig.Files {
 	t.Helper()
 	c := tenantconfig.Config{
-		Version: tenantconfig.Version, Tenant: name, CustomerName: name, Host: host,
+		Tenant: name, CustomerName: name, Host: host,
 		ServiceProvider: tenantconfig.ServiceProvider{EntityID: "https://" + host + ":443/saml/metadata",
 			SignOnURL: "https://" + host, ACSURL: "https://" + host + "/saml/acs", MetadataURL: "https://" + host + "/saml/metadata"},
 		IdentityProvider: tenantconfig.IdentityProvider{EntityID: "https://idp.example",
