@@ -81,6 +81,34 @@ func TestSignInCreatesThenUpdatesTheUser(t *testing.T) {
 	}
 }
 
+// Somebody who can choose an attribute, and has the IdP send a transient NameID,
+// is not the user whose NameID is what the attribute says: neither here nor for
+// the application. (T1)
+func TestUsersOfTwoSourcesAreTwo(t *testing.T) {
+	w := newWorld(t, configured(func(c *tenantconfig.Config) { c.AttributeMapping.UserIDWithoutNameID = []string{"uid"} }))
+	p, mallory := w.person(), w.person()
+	p.signIn(acme)
+	mallory.signIn(acme, func(o *testidp.ResponseOptions) {
+		o.NameIDFormat = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+		replace("uid", "alice@acme.example")(o)
+	})
+	if log := w.log.last(); !strings.Contains(log, `"created":true`) || !strings.Contains(log, `"userIDSource":"uid"`) {
+		t.Errorf("the second is the first: %s", log)
+	}
+	for who, want := range map[*person]string{p: "alice@acme.example", mallory: "{uid}alice@acme.example"} {
+		if got := decodeEcho(t, who.get(site(acme)+"/").body).Header.Values("X-Auth-Request-User"); !slices.Equal(got, []string{want}) {
+			t.Errorf("the application got %q, want %q", got, want)
+		}
+		if session, _ := who.whoami(acme); session.User.ID != want {
+			t.Errorf("the session is %q's, want %q", session.User.ID, want)
+		}
+	}
+	p.signIn(acme)
+	if log := w.log.last(); !strings.Contains(log, `"created":false`) {
+		t.Errorf("the first is another by now: %s", log)
+	}
+}
+
 func TestLogHasEvidenceAndNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()

@@ -69,6 +69,8 @@ func OpenPostgreSQL(read func() (string, error), now func() time.Time) (*Postgre
 		},
 		shareIDP: `SELECT pg_advisory_xact_lock_shared(hashtext($1), hashtext($2))`,
 		holdIDP:  `SELECT pg_advisory_xact_lock(hashtext($1), hashtext($2))`,
+		// After shareIDP only, so that nobody waits in a circle.
+		holdUsers: `SELECT pg_advisory_xact_lock(hashtext('users'), hashtext($1))`,
 		// It waits for nobody, so that nobody can wait for it in a circle.
 		purge: `DELETE FROM %[1]s WHERE ctid = ANY (ARRAY (
 			SELECT ctid FROM %[1]s WHERE expires_at <= $1 LIMIT %[3]d FOR UPDATE SKIP LOCKED))`,

@@ -86,6 +86,20 @@ func TestPostgreSQLRefusesALaterSchema(t *testing.T) {
 	}
 }
 
+// As a replica of the release before leaves it, which a rollout replaces.
+func TestPostgreSQLKeepsAnOlderUser(t *testing.T) {
+	url := server.NewDatabase(t)
+	clock := storetest.NewClock()
+	here, there := openPostgreSQL(t, url, clock.Now), openPostgreSQL(t, url, clock.Now)
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	if _, _, err := here.RevokedSessions(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, "pgx", url, `INSERT INTO users (id, tenant, idp_entity_id, stable_id, email, given_name, surname, display_name, groups, created_at, last_sign_in_at, sign_ins)
+		VALUES ('OLDER', 'acme', 'https://idp.example/acme', 'alice@acme.example', '', '', '', '', '[]', 1, 1, 1)`)
+	storetest.RunOlderUser(t, "OLDER", here, there)
+}
+
 func TestProcessesMigrateOnce(t *testing.T) {
 	url := server.NewDatabase(t)
 	program, err := os.Executable()

@@ -34,6 +34,8 @@ type engine struct {
 	// until the transaction ends: together with others, or alone. Empty where
 	// transactions that write come one after the other.
 	shareIDP, holdIDP string
+	// holdUsers likewise keeps others from adding users to a tenant ($1).
+	holdUsers string
 	// purge deletes expired rows: a format for table, primary key and limit.
 	purge string
 	// notify tells other processes, once the transaction is committed, that
@@ -62,10 +64,6 @@ type transaction struct {
 
 // RecordSignIn implements Store.
 func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, error) {
-	groups, err := encodeGroups(in.Profile.Groups)
-	if err != nil {
-		return SignInResult{}, err
-	}
 	sessionGroups, err := encodeGroups(in.SessionGroups)
 	if err != nil {
 		return SignInResult{}, err
@@ -106,16 +104,7 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 		case ended:
 			return ErrLoggedOut
 		}
-		p := in.Profile
-		user, err := scanUser(tx.QueryRowContext(ctx,
-			`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)
-			 ON CONFLICT (tenant, idp_entity_id, stable_id) DO UPDATE SET
-				email = excluded.email, given_name = excluded.given_name, surname = excluded.surname,
-				display_name = excluded.display_name, groups = excluded.groups,
-				last_sign_in_at = excluded.last_sign_in_at, sign_ins = users.sign_ins + 1
-			 RETURNING `+userColumns,
-			in.NewUserID, in.Tenant, in.IDPEntityID, p.StableID, p.Email, p.GivenName, p.Surname,
-			p.DisplayName, groups, now, now))
+		user, err := d.signInUser(ctx, tx, in, now)
 		if err != nil {
 			return err
 		}
@@ -135,6 +124,59 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 	}
 	return result, nil
 }
+
+// signInUser creates or updates the user who signs in. The common case, a user
+// who is known, is one statement and takes no lock.
+func (d *database) signInUser(ctx context.Context, tx *transaction, in SignIn, now int64) (User, error) {
+	if strings.Contains(in.Profile.StableID, userKeySeparator) {
+		return User{}, errors.New("the stable ID has a line break") // it could be another's key
+	}
+	key := userKey(in.Profile)
+	user, err := updateUser(ctx, tx, in, key, now)
+	if !errors.Is(err, ErrNotFound) {
+		return user, err
+	}
+	// One after the other from here: the next one finds the user that the one
+	// before has made.
+	if err := lock(ctx, tx, d.engine.holdUsers, in.Tenant); err != nil {
+		return User{}, err
+	}
+	for _, known := range []string{key, in.Profile.StableID} {
+		if user, err = updateUser(ctx, tx, in, known, now); !errors.Is(err, ErrNotFound) {
+			return user, err
+		}
+	}
+	groups, err := encodeGroups(in.Profile.Groups)
+	if err != nil {
+		return User{}, err
+	}
+	p := in.Profile
+	return scanUser(tx.QueryRowContext(ctx,
+		`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1) RETURNING `+userColumns,
+		in.NewUserID, in.Tenant, in.IDPEntityID, key, p.Email, p.GivenName, p.Surname, p.DisplayName, groups, now, now))
+}
+
+// updateUser updates the user whom the database knows by that key, and makes it
+// the key of today. Without one it returns ErrNotFound.
+func updateUser(ctx context.Context, tx *transaction, in SignIn, known string, now int64) (User, error) {
+	groups, err := encodeGroups(in.Profile.Groups)
+	if err != nil {
+		return User{}, err
+	}
+	p := in.Profile
+	return scanUser(tx.QueryRowContext(ctx,
+		`UPDATE users SET stable_id = $1, email = $2, given_name = $3, surname = $4, display_name = $5, groups = $6,
+			last_sign_in_at = $7, sign_ins = sign_ins + 1
+		 WHERE tenant = $8 AND idp_entity_id = $9 AND stable_id = $10 RETURNING `+userColumns,
+		userKey(p), p.Email, p.GivenName, p.Surname, p.DisplayName, groups, now, in.Tenant, in.IDPEntityID, known))
+}
+
+// userKey is what users.stable_id has: the stable ID, a line feed and where it
+// is from. Users of before have the stable ID alone. Whoever signs in by it
+// first, from whatever source, is that user from then on, and nobody else.
+func userKey(p Profile) string { return p.StableID + userKeySeparator + p.UserIDSource }
+
+const userKeySeparator = "\n"
 
 // GetSession implements Store.
 func (d *database) GetSession(ctx context.Context, tenant, id string) (Session, error) {
@@ -233,12 +275,12 @@ func (d *database) RecordLogout(ctx context.Context, l Logout) (map[string]time.
 	return ended, nil
 }
 
-// lock runs a statement that locks an IdP of a tenant.
-func lock(ctx context.Context, tx *transaction, statement, tenant, idp string) error {
+// lock runs a statement that locks what the arguments name.
+func lock(ctx context.Context, tx *transaction, statement string, args ...any) error {
 	if statement == "" {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, statement, tenant, idp)
+	_, err := tx.ExecContext(ctx, statement, args...)
 	return err
 }
 
@@ -436,14 +478,15 @@ const userColumns = `id, tenant, idp_entity_id, stable_id, email, given_name, su
 func scanUser(row *sql.Row) (User, error) {
 	var (
 		u                 User
-		groups            string
+		key, groups       string
 		created, lastSeen int64
 	)
-	if err := row.Scan(&u.ID, &u.Tenant, &u.IDPEntityID, &u.Profile.StableID, &u.Profile.Email,
+	if err := row.Scan(&u.ID, &u.Tenant, &u.IDPEntityID, &key, &u.Profile.Email,
 		&u.Profile.GivenName, &u.Profile.Surname, &u.Profile.DisplayName, &groups,
 		&created, &lastSeen, &u.SignIns); err != nil {
 		return User{}, orNotFound(err)
 	}
+	u.Profile.StableID, u.Profile.UserIDSource, _ = strings.Cut(key, userKeySeparator)
 	var err error
 	if u.Profile.Groups, err = decodeGroups(groups); err != nil {
 		return User{}, err

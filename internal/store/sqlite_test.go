@@ -110,6 +110,18 @@ func TestSQLiteGoesOnWithAnOlderDatabase(t *testing.T) {
 	}
 }
 
+func TestSQLiteKeepsAnOlderUser(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.db")
+	dump, err := os.ReadFile("testdata/sqlite-1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, "sqlite", file, string(dump))
+	s := openSQLite(t, file, storetest.NewClock())
+	defer s.close()
+	storetest.RunOlderUser(t, "USER-OF-VERSION-1", s)
+}
+
 type sqlite struct {
 	*store.SQLite
 	close func()

@@ -171,9 +171,15 @@ func NewUserID() string { return rand.Text() }
 
 // Profile is what an assertion says about a user.
 type Profile struct {
-	// StableID identifies the user within tenant and IdP. It alone decides
-	// who somebody is; the e-mail address never does.
-	StableID    string
+	// StableID identifies the user within tenant, IdP and UserIDSource. These
+	// decide who somebody is; the e-mail address never does. It has no line
+	// breaks.
+	StableID string
+	// UserIDSource is where StableID is from. What one attribute says and another
+	// says, too, are two users. It is empty for a user who has not signed in
+	// since before the store kept it.
+	UserIDSource string
+
 	Email       string
 	GivenName   string
 	Surname     string

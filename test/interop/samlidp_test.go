@@ -96,7 +96,7 @@ func TestAnIDPOfAnotherKindWorksWithoutSettings(t *testing.T) {
 	visits := c.app.take()
 	require.Len(t, visits, 2)
 	for _, visit := range visits {
-		assert.Equal(t, "alice@example.com", visit.User, "eduPersonPrincipalName stands in for the transient NameID")
+		assert.Equal(t, "{urn:oid:1.3.6.1.4.1.5923.1.1.1.6}alice@example.com", visit.User, "eduPersonPrincipalName stands in for the transient NameID, and is told apart from NameIDs")
 		assert.Equal(t, "alice@example.com", visit.Email)
 	}
 	signIns := c.log.signIns()

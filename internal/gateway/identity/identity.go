@@ -17,13 +17,15 @@
 //
 // What remains: requests pass through the browser, unsigned unless the tenant
 // wants otherwise, so at some IdPs a user may ask for a transient NameID and be
-// known by an attribute while others are known by the NameID.
-// Identity.UserIDSource tells the two apart. A tenant whose users can influence
-// such an attribute must name the one that identifies them.
+// known by an attribute while others are known by the NameID. So a user is the
+// ID and its source together: Identity.UserIDSource tells such users apart in
+// the store, and Identity.Name for the application. A tenant whose users can
+// influence such an attribute should name the one that identifies them.
 package identity
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -177,6 +179,34 @@ func userID(a *sp.Assertion, all attributes, mapping tenantconfig.AttributeMappi
 		return "", "", &Error{CodeNameIDMissing, "there is no NameID, and no attribute that identifies the user" + advice}
 	}
 	return "", "", &Error{CodeTransientNameID, "the NameID is transient, and there is no attribute that identifies the user" + advice}
+}
+
+// guid is what Entra ID's object identifiers look like.
+var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$`)
+
+// escapeSource keeps the brace after a source the first one.
+var escapeSource = strings.NewReplacer("%", "%25", "}", "%7D")
+
+// Name is UserID and UserIDSource in one, for the application: unique within
+// tenant and IdP. It is the ID by itself from where tenants have theirs: from
+// the attribute that the tenant has named, or by default object identifiers from
+// their attribute and everything else from the NameID. An ID that is from
+// elsewhere, or does not look like one from there, has its source in braces
+// before it, so that no two sources make one name.
+func (id Identity) Name(mapping tenantconfig.AttributeMapping) string {
+	named := len(mapping.UserID) > 0
+	usual := false
+	switch {
+	case strings.HasPrefix(id.UserID, "{"):
+	case named && id.UserIDSource == mapping.UserID[0]:
+		usual = mapping.UserIDRequired || guid.MatchString(id.UserID)
+	case id.UserIDSource == SourceNameID:
+		usual = !named || !guid.MatchString(id.UserID)
+	}
+	if usual {
+		return id.UserID
+	}
+	return "{" + escapeSource.Replace(id.UserIDSource) + "}" + id.UserID
 }
 
 // identifier returns the one value of an attribute, exactly as it was sent.

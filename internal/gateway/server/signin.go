@@ -286,7 +286,7 @@ func renewable(err error) bool {
 // begin makes the sign-in count and the session start.
 func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, returnTo string, who identity.Identity, now time.Time) {
 	s := session.Session{
-		ID: session.NewID(), StableID: who.UserID,
+		ID: session.NewID(), StableID: who.Name(x.tenant.Config.AttributeMapping),
 		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
 		Groups: who.Groups, GroupsIncomplete: who.GroupsIncomplete,
 		CreatedAt: now, SeenAt: now,
@@ -296,8 +296,9 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
 		AssertionID: assertion.ID, AssertionIssued: assertion.IssueInstant, AssertionExpires: assertion.NotOnOrAfter,
 		NewUserID: store.NewUserID(),
-		Profile: store.Profile{StableID: who.UserID, Email: who.Email, GivenName: who.GivenName,
-			Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups},
+		Profile: store.Profile{StableID: who.UserID, UserIDSource: who.UserIDSource,
+			Email: who.Email, GivenName: who.GivenName, Surname: who.Surname,
+			DisplayName: who.DisplayName, Groups: who.Groups},
 		SessionID: s.ID, SessionExpires: s.ExpiresAt,
 		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
 	}

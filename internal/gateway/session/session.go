@@ -49,7 +49,8 @@ var (
 type Session struct {
 	// ID is random and new at each sign-in.
 	ID string `json:"s"`
-	// UserID is the store's user; StableID is what the IdP calls the user.
+	// UserID is the store's user; StableID is what the application calls the
+	// user by: what the IdP does, made unique within the tenant.
 	UserID      string `json:"u"`
 	StableID    string `json:"n"`
 	Email       string `json:"e,omitempty"`

@@ -51,7 +51,8 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		run  func(t *testing.T, s *suite)
 	}{
 		{"first sign-in creates the user, the next updates it", createThenUpdate},
-		{"users are separate by tenant, IdP and stable ID only", separateUsers},
+		{"users are separate by tenant, IdP, stable ID and its source only", separateUsers},
+		{"no stable ID is another's with its source", noForgedKey},
 		{"an assertion is used once until it expires", assertionOnce},
 		{"a request is answered once until it expires", requestOnce},
 		{"an assertion that answers no request is used once all the same", unsolicited},
@@ -147,7 +148,7 @@ func (s *suite) signIn(n int) store.SignIn {
 		RequestID: fmt.Sprintf("request-%d", n), RequestExpires: now.Add(15 * time.Minute),
 		NewUserID: store.NewUserID(),
 		Profile: store.Profile{
-			StableID: "alice@acme.example", Email: "alice@acme.example",
+			StableID: "alice@acme.example", UserIDSource: "NameID", Email: "alice@acme.example",
 			GivenName: "Alice", Surname: "Adams", DisplayName: "Alice Adams",
 			Groups: []string{"staff", "admins"},
 		},
@@ -209,13 +210,66 @@ func separateUsers(t *testing.T, s *suite) {
 		"stable ID":             func(in *store.SignIn) { in.Profile.StableID = "bob@acme.example" },
 		"stable ID's case":      func(in *store.SignIn) { in.Profile.StableID = "Alice@acme.example" },
 		"stable ID's last byte": func(in *store.SignIn) { in.Profile.StableID += "\u00a0" },
+		"source":                func(in *store.SignIn) { in.Profile.UserIDSource = "uid" },
+		"source's case":         func(in *store.SignIn) { in.Profile.UserIDSource = "nameid" },
 	} {
 		n++
 		in := s.signIn(n)
 		change(&in)
 		if got := s.record(t, in); !got.Created || got.User.ID == base {
 			t.Errorf("another %s is the same user", name)
+		} else if got.User.Profile.StableID != in.Profile.StableID || got.User.Profile.UserIDSource != in.Profile.UserIDSource {
+			t.Errorf("another %s: %+v", name, got.User.Profile)
 		}
+	}
+}
+
+func noForgedKey(t *testing.T, s *suite) {
+	s.record(t, s.signIn(1))
+	for _, id := range []string{"alice@acme.example\n", "alice@acme.example\nNameID", "\n"} {
+		in := s.signIn(2)
+		in.Profile.StableID = id
+		if got, err := s.RecordSignIn(t.Context(), in); err == nil {
+			t.Errorf("%q signs in as %+v", id, got)
+		}
+	}
+}
+
+// RunOlderUser runs what an engine must fulfil for a user of acme's that a
+// release before the source of stable IDs counted has left: its ID is olderID,
+// its stable ID that of the other tests.
+func RunOlderUser(t *testing.T, olderID string, replicas ...store.Store) {
+	t.Helper()
+	s := &suite{clock: NewClock()}
+	sources := []string{"NameID", "uid"}
+	results := make([]store.SignInResult, 20)
+	for _, err := range parallel(len(results), func(i int) (err error) {
+		in := s.signIn(1000 + i)
+		in.Profile.UserIDSource = sources[i%len(sources)]
+		results[i], err = replicas[i%len(replicas)].RecordSignIn(t.Context(), in)
+		return err
+	}) {
+		if err != nil {
+			t.Fatalf("RecordSignIn: %v", err)
+		}
+	}
+	older, created := 0, 0
+	for i, source := range sources {
+		id := results[i].User.ID
+		if id == olderID {
+			older++
+		}
+		for j := i; j < len(results); j += len(sources) {
+			if results[j].User.ID != id {
+				t.Errorf("two users of the source %s: %s and %s", source, id, results[j].User.ID)
+			}
+			if results[j].Created {
+				created++
+			}
+		}
+	}
+	if older != 1 || created != 1 {
+		t.Errorf("of two sources %d are the user of before, and %d users were made; want one of each", older, created)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -92,13 +93,14 @@ type User struct {
 // Person is a user with the attributes that Entra ID sends, by its names.
 func Person(name, password, givenName, surname, email string, groups ...string) User {
 	const claims = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
-	objectID := sha256.Sum256([]byte(name))
+	id := sha256.Sum256([]byte(name))
+	objectID := fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:16])
 	attributes := map[string][]string{
 		claims + "givenname": {givenName},
 		claims + "surname":   {surname},
 		claimEmail:           {email},
 		claims + "name":      {name},
-		"http://schemas.microsoft.com/identity/claims/objectidentifier": {hex.EncodeToString(objectID[:16])},
+		"http://schemas.microsoft.com/identity/claims/objectidentifier": {objectID},
 	}
 	if len(groups) > 0 {
 		attributes["Group"] = groups
