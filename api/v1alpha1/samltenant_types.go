@@ -115,6 +115,11 @@ type SAMLTenantSpec struct {
 	// +optional
 	Authorization *Authorization `json:"authorization,omitempty"`
 
+	// Provisioning says which users are created when they sign in, and what is
+	// updated when they do so again.
+	// +optional
+	Provisioning *Provisioning `json:"provisioning,omitempty"`
+
 	// Session bounds the life of a user's session.
 	// +optional
 	Session *Session `json:"session,omitempty"`
@@ -257,6 +262,45 @@ type RoleMapping struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9._:/]*[A-Za-z0-9])?$')",message="must be letters, digits, '-', '.', '_', ':' and '/', beginning and ending with a letter or digit"
 	Role string `json:"role"`
 }
+
+// Provisioning says which users are created, and what is updated.
+type Provisioning struct {
+	// Mode is JustInTime when unset: who signs in for the first time becomes a
+	// user. Existing lets in only who is a user already.
+	// +optional
+	Mode ProvisioningMode `json:"mode,omitempty"`
+
+	// MaxUsers is how many users the tenant may have. When it has them, nobody
+	// signs in for the first time any more; those who are users do. Unset:
+	// 100000, so that no identity provider fills the store.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
+	MaxUsers int32 `json:"maxUsers,omitempty"`
+
+	// KeepAttributes are left as they were at the user's first sign-in. All others
+	// are updated at each sign-in, groups always. Sessions and the application
+	// have what the identity provider said at the sign-in in any case.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	// +listType=atomic
+	// +optional
+	KeepAttributes []ProfileAttribute `json:"keepAttributes,omitempty"`
+}
+
+// ProvisioningMode says who is created.
+// +kubebuilder:validation:Enum=JustInTime;Existing
+type ProvisioningMode string
+
+// Values of ProvisioningMode.
+const (
+	ProvisioningJustInTime ProvisioningMode = "JustInTime"
+	ProvisioningExisting   ProvisioningMode = "Existing"
+)
+
+// ProfileAttribute is a property of a user, as in attributeMapping.
+// +kubebuilder:validation:Enum=email;givenName;surname;displayName
+type ProfileAttribute string
 
 // GroupOverage is what becomes of a user with too many groups.
 // +kubebuilder:validation:Enum=Refuse;Tolerate

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func (p *person) refuse(code string, alter ...func(*testidp.ResponseOptions)) {
 	if err := json.Unmarshal([]byte(p.log.last()), &line); err != nil {
 		p.t.Fatal(err)
 	}
-	detail, _ := strings.CutPrefix(line.Error, code+": ")
+	detail := strings.TrimPrefix(line.Error, code+": ")
 	if a.StatusCode != http.StatusForbidden || line.Code != code || line.Tenant != acme || detail == "" {
 		p.t.Errorf("%s: status %d, log %s", code, a.StatusCode, p.log.last())
 	}
@@ -185,4 +186,51 @@ func TestRolesReachTheApplication(t *testing.T) {
 	c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "others", Role: "viewer"}}
 	w.write(c)
 	w.eventually("the mapping has changed", func() bool { return roles(few) == nil && len(roles(none)) == 1 })
+}
+
+// Known users alone: a stranger is refused and leaves nothing, and a session of
+// before goes on.
+func TestExistingUsersOnly(t *testing.T) {
+	w := newWorld(t)
+	p, stranger := w.person(), w.person()
+	p.signIn(acme)
+	c := w.config(acme)
+	c.Provisioning.Mode = tenantconfig.ProvisioningExisting
+	w.write(c)
+	strangers := 0
+	as := func(o *testidp.ResponseOptions) { // somebody else each time
+		strangers++
+		nameID := fmt.Sprintf("stranger-%d@acme.example", strangers)
+		o.AlterAssertion = func(a *saml.Assertion) { a.Subject.NameID.Value = nameID }
+	}
+	w.eventually("strangers are refused", func() bool {
+		other := w.person()
+		requestID, relayState := other.login(acme, "/")
+		return other.post(acme, w.issue(acme, acme, requestID, as), relayState).StatusCode == http.StatusForbidden
+	})
+	stranger.refuse("user_unknown", as)
+	if _, in := stranger.whoami(acme); in {
+		t.Error("the stranger is signed in")
+	}
+	if _, in := p.whoami(acme); !in {
+		t.Error("a session of before has ended")
+	}
+	p.signIn(acme)
+	if log := w.log.last(); !strings.Contains(log, `"created":false`) {
+		t.Errorf("a known user: %s", log)
+	}
+}
+
+func TestTenantHasNoMoreUsersThanItMay(t *testing.T) {
+	w := newWorld(t, configured(func(c *tenantconfig.Config) { c.Provisioning.MaxUsers = 1 }))
+	p, second := w.person(), w.person()
+	p.signIn(acme)
+	second.refuse("user_limit_reached", func(o *testidp.ResponseOptions) {
+		o.AlterAssertion = func(a *saml.Assertion) { a.Subject.NameID.Value = "bob@acme.example" }
+	})
+	if _, in := second.whoami(acme); in {
+		t.Error("one too many is signed in")
+	}
+	p.signIn(acme)
+	w.person().signIn(globex)
 }

@@ -139,6 +139,7 @@ func config(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descr
 		},
 		AttributeMapping: mapping,
 		Authorization:    authorization(spec.Authorization),
+		Provisioning:     provisioning(spec.Provisioning),
 		Session:          lifetime,
 	}
 }

@@ -484,8 +484,15 @@ func TestRulesOfEntryAreRendered(t *testing.T) {
 	}
 	// Whoever does not use them is understood by the release before.
 	tenant.Spec.Authorization = &v1alpha1.Authorization{}
+	tenant.Spec.Provisioning = &v1alpha1.Provisioning{Mode: v1alpha1.ProvisioningJustInTime}
 	if got := configOf(t, tenant); got.Version != 1 {
 		t.Errorf("version %d without a rule", got.Version)
+	}
+	tenant.Spec.Provisioning = &v1alpha1.Provisioning{Mode: v1alpha1.ProvisioningExisting, MaxUsers: 7, KeepAttributes: []v1alpha1.ProfileAttribute{"email"}}
+	if got := configOf(t, tenant); got.Version != 2 || !reflect.DeepEqual(got.Provisioning, tenantconfig.Provisioning{
+		Mode: tenantconfig.ProvisioningExisting, MaxUsers: 7, KeepAttributes: []string{tenantconfig.KeepEmail},
+	}) {
+		t.Errorf("rendered version %d, %+v", got.Version, got.Provisioning)
 	}
 }
 

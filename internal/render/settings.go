@@ -154,6 +154,20 @@ func authorization(spec *v1alpha1.Authorization) tenantconfig.Authorization {
 	return rules
 }
 
+func provisioning(spec *v1alpha1.Provisioning) tenantconfig.Provisioning {
+	if spec == nil {
+		return tenantconfig.Provisioning{}
+	}
+	wanted := tenantconfig.Provisioning{MaxUsers: int(spec.MaxUsers)}
+	if spec.Mode != v1alpha1.ProvisioningJustInTime {
+		wanted.Mode = tenantconfig.ProvisioningMode(spec.Mode)
+	}
+	for _, attribute := range spec.KeepAttributes {
+		wanted.KeepAttributes = append(wanted.KeepAttributes, string(attribute))
+	}
+	return wanted
+}
+
 func session(spec *v1alpha1.Session) tenantconfig.Session {
 	maxDuration, idleTimeout := defaultMaxDuration, defaultIdleTimeout
 	if spec != nil && spec.MaxDuration != nil {

@@ -146,6 +146,19 @@ func (d *database) signInUser(ctx context.Context, tx *transaction, in SignIn, n
 			return user, err
 		}
 	}
+	if in.Provisioning.ExistingOnly {
+		return User{}, ErrUserUnknown
+	}
+	if limit := in.Provisioning.MaxUsers; limit > 0 {
+		var users int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM users WHERE tenant = $1 LIMIT $2) AS first`,
+			in.Tenant, limit).Scan(&users); err != nil {
+			return User{}, err
+		}
+		if users >= limit {
+			return User{}, ErrTooManyUsers
+		}
+	}
 	groups, err := encodeGroups(in.Profile.Groups)
 	if err != nil {
 		return User{}, err
@@ -163,12 +176,17 @@ func updateUser(ctx context.Context, tx *transaction, in SignIn, known string, n
 	if err != nil {
 		return User{}, err
 	}
-	p := in.Profile
+	p, keep := in.Profile, in.Provisioning
 	return scanUser(tx.QueryRowContext(ctx,
-		`UPDATE users SET stable_id = $1, email = $2, given_name = $3, surname = $4, display_name = $5, groups = $6,
-			last_sign_in_at = $7, sign_ins = sign_ins + 1
-		 WHERE tenant = $8 AND idp_entity_id = $9 AND stable_id = $10 RETURNING `+userColumns,
-		userKey(p), p.Email, p.GivenName, p.Surname, p.DisplayName, groups, now, in.Tenant, in.IDPEntityID, known))
+		`UPDATE users SET stable_id = $1,
+			email = CASE WHEN $2 THEN email ELSE $3 END,
+			given_name = CASE WHEN $4 THEN given_name ELSE $5 END,
+			surname = CASE WHEN $6 THEN surname ELSE $7 END,
+			display_name = CASE WHEN $8 THEN display_name ELSE $9 END,
+			groups = $10, last_sign_in_at = $11, sign_ins = sign_ins + 1
+		 WHERE tenant = $12 AND idp_entity_id = $13 AND stable_id = $14 RETURNING `+userColumns,
+		userKey(p), keep.KeepEmail, p.Email, keep.KeepGivenName, p.GivenName, keep.KeepSurname, p.Surname,
+		keep.KeepDisplayName, p.DisplayName, groups, now, in.Tenant, in.IDPEntityID, known))
 }
 
 // userKey is what users.stable_id has: the stable ID, a line feed and where it

@@ -28,6 +28,10 @@ var (
 	// ErrLoggedOut says that the IdP has ended the session at its side after it
 	// had issued the assertion.
 	ErrLoggedOut = errors.New("the identity provider has ended this session")
+	// ErrUserUnknown says that a user would have to be created, and must not be.
+	ErrUserUnknown = errors.New("user is not known")
+	// ErrTooManyUsers says that the tenant has as many users as it may.
+	ErrTooManyUsers = errors.New("the tenant has as many users as it may have")
 	// ErrNotFound says that there is no such session.
 	ErrNotFound = errors.New("not found")
 )
@@ -96,8 +100,9 @@ type SignIn struct {
 	RequestExpires time.Time
 
 	// NewUserID is the user's ID if the sign-in creates one.
-	NewUserID string
-	Profile   Profile
+	NewUserID    string
+	Profile      Profile
+	Provisioning Provisioning
 	// SessionID, SessionExpires and SessionGroups are of the session that
 	// begins. The groups are those that its cookie is too small for.
 	SessionID      string
@@ -164,6 +169,17 @@ func formatOf(n NameID) string {
 		return ""
 	}
 	return n.Format
+}
+
+// Provisioning says what a sign-in may do to the users of its tenant.
+type Provisioning struct {
+	// ExistingOnly: it creates none, but gets ErrUserUnknown.
+	ExistingOnly bool
+	// MaxUsers is how many users the tenant may have, of all its IdPs; a sign-in
+	// that would create one more gets ErrTooManyUsers. Zero is no limit.
+	MaxUsers int
+	// What is kept stays as it was at the user's first sign-in.
+	KeepEmail, KeepGivenName, KeepSurname, KeepDisplayName bool
 }
 
 // NewUserID returns an ID for SignIn: random, and as long as any other.

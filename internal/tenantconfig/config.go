@@ -62,12 +62,14 @@ type Config struct {
 	IdentityProvider IdentityProvider `json:"identityProvider"`
 	AttributeMapping AttributeMapping `json:"attributeMapping"`
 	Authorization    Authorization    `json:"authorization,omitzero"`
+	Provisioning     Provisioning     `json:"provisioning,omitzero"`
 	Session          Session          `json:"session"`
 }
 
 // restricted says whether c has rules that keep users out.
 func (c Config) restricted() bool {
-	return c.Authorization.AllowedGroups != nil || c.Authorization.AllowedEmailDomains != nil
+	return c.Authorization.AllowedGroups != nil || c.Authorization.AllowedEmailDomains != nil ||
+		c.Provisioning.Mode != ProvisioningJustInTime || c.Provisioning.MaxUsers != 0
 }
 
 // version is the first one whose readers understand c.
@@ -216,6 +218,43 @@ type RoleMapping struct {
 	Role  string `json:"role"`
 }
 
+// Provisioning says which users are created, and what of them is updated.
+type Provisioning struct {
+	// Mode is ProvisioningJustInTime when it is empty.
+	Mode ProvisioningMode `json:"mode,omitempty"`
+	// MaxUsers is how many users the tenant may have for one more to be created.
+	// Limit has the default.
+	MaxUsers int `json:"maxUsers,omitempty"`
+	// KeepAttributes are the properties of a user, as in AttributeMapping, that no
+	// sign-in but the first changes in the store.
+	KeepAttributes []string `json:"keepAttributes,omitempty"`
+}
+
+// ProvisioningMode says who is created.
+type ProvisioningMode string
+
+// Values of ProvisioningMode.
+const (
+	// ProvisioningJustInTime creates a user at the first sign-in.
+	ProvisioningJustInTime ProvisioningMode = ""
+	// ProvisioningExisting refuses who is not known.
+	ProvisioningExisting ProvisioningMode = "Existing"
+)
+
+// DefaultMaxUsers keeps one tenant's IdP from filling the store of all.
+const DefaultMaxUsers = 100_000
+
+// Limit is how many users the tenant may have.
+func (p Provisioning) Limit() int { return cmp.Or(p.MaxUsers, DefaultMaxUsers) }
+
+// The elements of KeepAttributes.
+const (
+	KeepEmail       = "email"
+	KeepGivenName   = "givenName"
+	KeepSurname     = "surname"
+	KeepDisplayName = "displayName"
+)
+
 // Session bounds a session's life.
 type Session struct {
 	MaxDuration Seconds `json:"maxDurationSeconds"`
@@ -330,6 +369,7 @@ func (c Config) Validate() error {
 	}
 	c.ServiceProvider.validate(fail)
 	c.Authorization.validate(fail)
+	c.Provisioning.validate(fail)
 	if c.Session.MaxDuration <= 0 || c.Session.IdleTimeout <= 0 {
 		fail("session.maxDurationSeconds and session.idleTimeoutSeconds must be positive")
 	}
@@ -380,6 +420,17 @@ func (a Authorization) validate(fail func(format string, args ...any)) {
 		if mapping.Group == "" || mapping.Role == "" {
 			fail("authorization.roleMappings[%d] lacks its group or its role", i)
 		}
+	}
+}
+
+// validate refuses a mode of another release, whose users may be fewer. An
+// attribute of another release is no matter of who comes in.
+func (p Provisioning) validate(fail func(format string, args ...any)) {
+	if p.Mode != ProvisioningJustInTime && p.Mode != ProvisioningExisting {
+		fail("provisioning.mode is %q, want Existing or nothing", p.Mode)
+	}
+	if p.MaxUsers < 0 {
+		fail("provisioning.maxUsers is %d, want more than 0, or nothing", p.MaxUsers)
 	}
 }
 

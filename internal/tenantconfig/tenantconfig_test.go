@@ -162,8 +162,11 @@ func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
 		change func(*tenantconfig.Config)
 		want   int
 	}{
-		"groups":  {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"staff"} }, 2},
-		"domains": {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"acme.example"} }, 2},
+		"groups":          {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"staff"} }, 2},
+		"domains":         {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"acme.example"} }, 2},
+		"known users":     {func(c *tenantconfig.Config) { c.Provisioning.Mode = tenantconfig.ProvisioningExisting }, 2},
+		"number of users": {func(c *tenantconfig.Config) { c.Provisioning.MaxUsers = 7 }, 2},
+		"kept attributes": {func(c *tenantconfig.Config) { c.Provisioning.KeepAttributes = []string{"email"} }, 1},
 		"roles": {func(c *tenantconfig.Config) {
 			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff", Role: "viewer"}}
 		}, 1},
@@ -250,11 +253,14 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		"a script for responses": {func(c *tenantconfig.Config) {
 			c.IdentityProvider.SLO = []tenantconfig.Endpoint{{Binding: tenantconfig.BindingPOST, Location: "https://idp.example.com/", ResponseLocation: "javascript:alert(1)"}}
 		}, "identityProvider.slo"},
-		"allowed groups that are none": {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{} }, "allowedGroups is empty"},
-		"an allowed group of nothing":  {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"a", ""} }, "allowedGroups is empty"},
-		"domains that are none":        {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{} }, "allowedEmailDomains is empty"},
-		"a domain in upper case":       {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"Acme.example"} }, "lower-case domain"},
-		"all domains":                  {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"*"} }, "lower-case domain"},
+		"allowed groups that are none":       {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{} }, "allowedGroups is empty"},
+		"an allowed group of nothing":        {func(c *tenantconfig.Config) { c.Authorization.AllowedGroups = []string{"a", ""} }, "allowedGroups is empty"},
+		"domains that are none":              {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{} }, "allowedEmailDomains is empty"},
+		"a domain in upper case":             {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"Acme.example"} }, "lower-case domain"},
+		"all domains":                        {func(c *tenantconfig.Config) { c.Authorization.AllowedEmailDomains = []string{"*"} }, "lower-case domain"},
+		"a mode of provisioning of tomorrow": {func(c *tenantconfig.Config) { c.Provisioning.Mode = "Approved" }, "provisioning.mode"},
+		"JustInTime in other words":          {func(c *tenantconfig.Config) { c.Provisioning.Mode = "JustInTime" }, "provisioning.mode"},
+		"fewer than no users":                {func(c *tenantconfig.Config) { c.Provisioning.MaxUsers = -1 }, "provisioning.maxUsers"},
 		"a mapping to no role": {func(c *tenantconfig.Config) {
 			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff"}}
 		}, "roleMappings[0]"},

@@ -299,7 +299,8 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		Profile: store.Profile{StableID: who.UserID, UserIDSource: who.UserIDSource,
 			Email: who.Email, GivenName: who.GivenName, Surname: who.Surname,
 			DisplayName: who.DisplayName, Groups: who.Groups},
-		SessionID: s.ID, SessionExpires: s.ExpiresAt,
+		Provisioning: provisioning(x.tenant.Config.Provisioning),
+		SessionID:    s.ID, SessionExpires: s.ExpiresAt,
 		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
 	}
 	if answered != nil {
@@ -324,6 +325,14 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		return
 	case errors.Is(err, store.ErrLoggedOut):
 		x.refuse(assertion, http.StatusForbidden, "logged_out", err)
+		return
+	case errors.Is(err, store.ErrUserUnknown):
+		x.deny(assertion, "user_unknown", errors.New("provisioning.mode is Existing, and this user has not been created: "+
+			"create the user, or let sign-ins do so by the mode JustInTime"))
+		return
+	case errors.Is(err, store.ErrTooManyUsers):
+		x.deny(assertion, "user_limit_reached", fmt.Errorf("the tenant has the %d users that it may have, and this one is not among them: "+
+			"raise provisioning.maxUsers if they are people, or ask why the identity provider sends so many", in.Provisioning.MaxUsers))
 		return
 	case err != nil:
 		x.storeFailed("record sign-in", err)
@@ -352,6 +361,15 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		x.setCookies(session.End(*answered))
 	}
 	x.seeOther(returnTo)
+}
+
+func provisioning(config tenantconfig.Provisioning) store.Provisioning {
+	keeps := func(attribute string) bool { return slices.Contains(config.KeepAttributes, attribute) }
+	return store.Provisioning{
+		ExistingOnly: config.Mode == tenantconfig.ProvisioningExisting, MaxUsers: config.Limit(),
+		KeepEmail: keeps(tenantconfig.KeepEmail), KeepGivenName: keeps(tenantconfig.KeepGivenName),
+		KeepSurname: keeps(tenantconfig.KeepSurname), KeepDisplayName: keeps(tenantconfig.KeepDisplayName),
+	}
 }
 
 // expectations come from the tenant's configuration and from this browser's

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +54,10 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"first sign-in creates the user, the next updates it", createThenUpdate},
 		{"users are separate by tenant, IdP, stable ID and its source only", separateUsers},
 		{"no stable ID is another's with its source", noForgedKey},
+		{"a sign-in may be for known users only", knownUsersOnly},
+		{"a tenant has no more users than it may", tooManyUsers},
+		{"parallel first sign-ins make no more users than the tenant may have", func(t *testing.T, s *suite) { limitAt(t, s, s.Store) }},
+		{"what is kept is not updated", kept},
 		{"an assertion is used once until it expires", assertionOnce},
 		{"a request is answered once until it expires", requestOnce},
 		{"an assertion that answers no request is used once all the same", unsolicited},
@@ -92,6 +97,12 @@ func RunReplicas(t *testing.T, newOpen func(t *testing.T) Open) {
 		}},
 		{"50 parallel first sign-ins make one user", func(t *testing.T, s *suite, other store.Store) {
 			firstSignInsAt(t, s, s.Store, other)
+		}},
+		{"parallel first sign-ins make no more users than the tenant may have", func(t *testing.T, s *suite, other store.Store) {
+			limitAt(t, s, s.Store, other)
+		}},
+		{"parallel sign-ins of unknown users leave nothing", func(t *testing.T, s *suite, other store.Store) {
+			unknownAt(t, s, s.Store, other)
 		}},
 		{"a revocation is heard of by the other replica", func(t *testing.T, s *suite, other store.Store) {
 			awaitRevoked(t, s.Store, other, s.clock)
@@ -220,6 +231,122 @@ func separateUsers(t *testing.T, s *suite) {
 			t.Errorf("another %s is the same user", name)
 		} else if got.User.Profile.StableID != in.Profile.StableID || got.User.Profile.UserIDSource != in.Profile.UserIDSource {
 			t.Errorf("another %s: %+v", name, got.User.Profile)
+		}
+	}
+}
+
+func knownUsersOnly(t *testing.T, s *suite) {
+	unknownAt(t, s, s.Store)
+	known := s.record(t, s.signIn(1)).User
+	again := s.signIn(2)
+	again.Provisioning.ExistingOnly = true
+	if got := s.record(t, again); got.Created || got.User.ID != known.ID || got.User.SignIns != 2 {
+		t.Errorf("a known user: %+v", got)
+	}
+	again.AssertionID, again.RequestID, again.SessionID = "assertion-3", "request-3", "session-3"
+	again.Profile.UserIDSource = "uid"
+	s.refuse(t, again, store.ErrUserUnknown)
+}
+
+// unknownAt has users sign in at once whom nobody may create.
+func unknownAt(t *testing.T, s *suite, replicas ...store.Store) {
+	t.Helper()
+	unknown := func(i int) store.SignIn {
+		in := s.signIn(100 + i)
+		in.Profile.StableID = "bob@acme.example"
+		in.Provisioning.ExistingOnly = true
+		return in
+	}
+	const signIns = 20
+	for i, err := range parallel(signIns, func(i int) error {
+		_, err := replicas[i%len(replicas)].RecordSignIn(t.Context(), unknown(i))
+		return err
+	}) {
+		if !errors.Is(err, store.ErrUserUnknown) {
+			t.Errorf("got error %v, want %v", err, store.ErrUserUnknown)
+		}
+		if _, err := s.GetSession(t.Context(), "acme", fmt.Sprintf("session-%d", 100+i)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a refused sign-in left a session: %v", err)
+		}
+	}
+	// Neither assertion nor request were used up, and nobody was created.
+	in := unknown(0)
+	in.Provisioning.ExistingOnly = false
+	if got := s.record(t, in); !got.Created {
+		t.Errorf("a refused sign-in left a user: %+v", got)
+	}
+}
+
+func tooManyUsers(t *testing.T, s *suite) {
+	n := 0
+	signIn := func(change func(*store.SignIn)) store.SignIn {
+		n++
+		in := s.signIn(n)
+		in.Provisioning.MaxUsers = 2
+		change(&in)
+		return in
+	}
+	as := func(stableID string) func(*store.SignIn) {
+		return func(in *store.SignIn) { in.Profile.StableID = stableID }
+	}
+	s.record(t, signIn(as("a")))
+	s.record(t, signIn(as("b")))
+	s.refuse(t, signIn(as("c")), store.ErrTooManyUsers)
+	if _, err := s.GetSession(t.Context(), "acme", "session-3"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a refused sign-in left a session: %v", err)
+	}
+	s.refuse(t, signIn(func(in *store.SignIn) { in.IDPEntityID = "https://idp.example/2" }), store.ErrTooManyUsers)
+	// Who is known comes in, also below what there are by now.
+	s.record(t, signIn(as("a")))
+	s.record(t, signIn(func(in *store.SignIn) { as("b")(in); in.Provisioning.MaxUsers = 1 }))
+	s.record(t, signIn(func(in *store.SignIn) { in.Tenant = "globex" }))
+	s.record(t, signIn(func(in *store.SignIn) { as("c")(in); in.Provisioning.MaxUsers = 3 }))
+	s.record(t, signIn(func(in *store.SignIn) { as("d")(in); in.Provisioning.MaxUsers = 0 }))
+}
+
+// limitAt signs more people in at once than the tenant may have.
+func limitAt(t *testing.T, s *suite, replicas ...store.Store) {
+	t.Helper()
+	const people, limit = 30, 7
+	created := 0
+	for _, err := range parallel(people, func(i int) error {
+		in := s.signIn(i)
+		in.Profile.StableID, in.Provisioning.MaxUsers = fmt.Sprint(i), limit
+		_, err := replicas[i%len(replicas)].RecordSignIn(t.Context(), in)
+		return err
+	}) {
+		switch {
+		case err == nil:
+			created++
+		case !errors.Is(err, store.ErrTooManyUsers):
+			t.Errorf("got error %v, want %v", err, store.ErrTooManyUsers)
+		}
+	}
+	if created != limit {
+		t.Errorf("%d users, want %d", created, limit)
+	}
+}
+
+func kept(t *testing.T, s *suite) {
+	first := s.record(t, s.signIn(1)).User.Profile
+	changed := store.Profile{StableID: first.StableID, UserIDSource: first.UserIDSource,
+		Email: "e", GivenName: "g", Surname: "s", DisplayName: "d", Groups: []string{"r"}}
+	for i, test := range []struct {
+		keep store.Provisioning
+		want store.Profile
+	}{
+		{store.Provisioning{KeepEmail: true, KeepGivenName: true, KeepSurname: true, KeepDisplayName: true},
+			store.Profile{Email: first.Email, GivenName: first.GivenName, Surname: first.Surname, DisplayName: first.DisplayName}},
+		{store.Provisioning{KeepEmail: true, KeepSurname: true},
+			store.Profile{Email: first.Email, GivenName: "g", Surname: first.Surname, DisplayName: "d"}},
+		{store.Provisioning{}, store.Profile{Email: "e", GivenName: "g", Surname: "s", DisplayName: "d"}},
+	} {
+		in := s.signIn(2 + i)
+		in.Profile, in.Provisioning = changed, test.keep
+		got := s.record(t, in).User.Profile
+		test.want.StableID, test.want.UserIDSource, test.want.Groups = first.StableID, first.UserIDSource, changed.Groups
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%+v: %+v, want %+v", test.keep, got, test.want)
 		}
 	}
 }
