@@ -114,7 +114,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key, unless they are elsewhere")
 	flags.StringVar(&c.database, "database", "", "`location` of the database: a file of SQLite, or a URL such as postgres://user@host/database (default: gateway.db in --data-dir)")
 	flags.StringVar(&c.databaseURLFile, "database-url-file", "", "`file` with the URL of a PostgreSQL database, instead of --database; it is read again for new connections")
-	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas (default: cookie.key in --data-dir, made at the first start)")
+	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas; files beside it named like it, a dot and something hold keys that only open (default: cookie.key in --data-dir, made at the first start)")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {

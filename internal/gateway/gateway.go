@@ -45,7 +45,8 @@ type Options struct {
 	Database string
 	// DatabaseURLFile is a file with that URL; what it holds may change.
 	DatabaseURLFile string
-	// CookieKeyFile is a file with the cookie key, which replicas share.
+	// CookieKeyFile is a file with the cookie key, which replicas share; see
+	// session.KeyFiles for those beside it.
 	CookieKeyFile string
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
@@ -66,8 +67,10 @@ type Gateway struct {
 	tenants  *tenant.Registry
 	store    store.Store
 	follower *session.Follower
-	server   *server.Server
-	log      *slog.Logger
+	// followKeys has the codec use new cookie keys until the context ends.
+	followKeys func(context.Context)
+	server     *server.Server
+	log        *slog.Logger
 	// waiting is the reason why Run waits, or empty.
 	waiting atomic.Pointer[string]
 }
@@ -89,11 +92,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("create data directory: %w", err)
 		}
 	}
-	key, err := o.cookieKey()
+	keyFiles := o.cookieKeys()
+	keys, err := keyFiles.Load()
 	if err != nil {
 		return nil, err
 	}
-	codec, err := session.NewCodec(key)
+	codec, err := session.NewCodec(keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +108,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
 	g := &Gateway{
 		source: o.Source, tenants: tenants, store: db, log: o.Log,
-		follower: &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
+		follower:   &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
+		followKeys: func(ctx context.Context) { keyFiles.Follow(ctx, codec, keys, o.Log) },
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
@@ -114,11 +119,11 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-func (o Options) cookieKey() ([]byte, error) {
+func (o Options) cookieKeys() session.KeyFiles {
 	if o.CookieKeyFile != "" {
-		return session.LoadKey(o.CookieKeyFile)
+		return session.KeyFiles{File: o.CookieKeyFile}
 	}
-	return session.LoadOrCreateKey(filepath.Join(o.DataDir, cookieKeyFile))
+	return session.KeyFiles{File: filepath.Join(o.DataDir, cookieKeyFile), Create: true}
 }
 
 func (o Options) openStore(ctx context.Context) (store.Store, error) {
@@ -134,8 +139,8 @@ func (o Options) openStore(ctx context.Context) (store.Store, error) {
 	}, o.Now)
 }
 
-// Run waits for the store, then keeps the tenants and the revocations up to
-// date until ctx ends. It returns an error only if the store's database is not
+// Run waits for the store, then keeps the tenants, the revocations and the
+// cookie keys up to date until ctx ends. It returns an error only if the store's database is not
 // for this release, or the source cannot be read at the beginning.
 func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.awaitStore(ctx); err != nil {
@@ -146,6 +151,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	following.Go(func() { g.follower.Run(ctx) })
+	following.Go(func() { g.followKeys(ctx) })
 	return g.source.Run(ctx, g.tenants)
 }
 

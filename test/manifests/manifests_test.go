@@ -412,6 +412,40 @@ func TestReplicasOnPostgreSQL(t *testing.T) {
 	}
 }
 
+// The keys of the cookies are all of their Secret's, so that one can be replaced
+// while others open.
+func TestCookieKeysAreInASecret(t *testing.T) {
+	for component, volume := range map[string]string{"cookie-key": "cookie-key", "postgresql": "shared"} {
+		objects := renderOverlay(t, "namespace: "+namespace+"\nresources: ["+installation+"]\ncomponents: [../../config/gateway/"+component+"]")
+		deployment := find[appsv1.Deployment](t, objects, "Deployment", "saml-gateway")
+		gateway := container(t, objects, "saml-gateway")
+		assert.Contains(t, gateway.Args, "--cookie-key-file=/var/run/secrets/saml-gateway/cookie.key", component)
+		mounted := false
+		for _, mount := range gateway.VolumeMounts {
+			mounted = mounted || mount.Name == volume && mount.MountPath == "/var/run/secrets/saml-gateway" && mount.SubPath == ""
+		}
+		assert.True(t, mounted, component)
+		var items []corev1.KeyToPath
+		secrets := 0
+		for _, v := range deployment.Spec.Template.Spec.Volumes {
+			switch {
+			case v.Name != volume:
+			case v.Secret != nil:
+				assert.Equal(t, "saml-gateway-cookie-key", v.Secret.SecretName)
+				items, secrets = v.Secret.Items, secrets+1
+			case v.Projected != nil:
+				for _, source := range v.Projected.Sources {
+					if source.Secret.Name == "saml-gateway-cookie-key" {
+						items, secrets = source.Secret.Items, secrets+1
+					}
+				}
+			}
+		}
+		assert.Equal(t, 1, secrets, component)
+		assert.Empty(t, items, "%s: other keys of the Secret would not be there", component)
+	}
+}
+
 // may asks the API server whether a service account of the installation is
 // allowed to do something in a namespace. The resource is name.group/subresource.
 func may(ctx context.Context, t require.TestingT, account, verb, resource, in string) bool {

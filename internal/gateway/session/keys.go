@@ -10,9 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -41,24 +39,45 @@ type Binding struct {
 
 // Codec seals and opens cookies. It may be used concurrently.
 type Codec struct {
-	session, request, logout cipher.AEAD
+	// ring has the keys in use: the first one seals, all of them open.
+	ring atomic.Pointer[[]ciphers]
 }
 
-// NewCodec returns a Codec with the given key of KeyBytes random bytes.
-func NewCodec(key []byte) (*Codec, error) {
-	if len(key) != KeyBytes {
-		return nil, fmt.Errorf("cookie key has %d bytes, want %d", len(key), KeyBytes)
-	}
+// ciphers are derived from one key, for each purpose one.
+type ciphers map[string]cipher.AEAD
+
+// NewCodec returns a Codec with these keys, each of KeyBytes random bytes. The
+// first one seals, and all of them open.
+func NewCodec(keys ...[]byte) (*Codec, error) {
 	c := &Codec{}
-	for purpose, aead := range map[string]*cipher.AEAD{
-		purposeSession: &c.session, purposeRequest: &c.request, purposeLogout: &c.logout,
-	} {
-		var err error
-		if *aead, err = newAEAD(key, purpose); err != nil {
-			return nil, err
-		}
+	if err := c.SetKeys(keys...); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// SetKeys replaces the keys: what was sealed with one that is not among them is
+// worthless from now on.
+func (c *Codec) SetKeys(keys ...[]byte) error {
+	if len(keys) == 0 {
+		return errors.New("there is no cookie key")
+	}
+	ring := make([]ciphers, len(keys))
+	for i, key := range keys {
+		if len(key) != KeyBytes {
+			return fmt.Errorf("cookie key has %d bytes, want %d", len(key), KeyBytes)
+		}
+		ring[i] = ciphers{}
+		for _, purpose := range []string{purposeSession, purposeRequest, purposeLogout} {
+			aead, err := newAEAD(key, purpose)
+			if err != nil {
+				return err
+			}
+			ring[i][purpose] = aead
+		}
+	}
+	c.ring.Store(&ring)
+	return nil
 }
 
 // newAEAD derives a key for one purpose. XChaCha20-Poly1305 has nonces long
@@ -75,7 +94,8 @@ func newAEAD(key []byte, purpose string) (cipher.AEAD, error) {
 	return aead, nil
 }
 
-func seal(aead cipher.AEAD, purpose string, to Binding, value any) (string, error) {
+func (c *Codec) seal(purpose string, to Binding, value any) (string, error) {
+	aead := (*c.ring.Load())[0][purpose]
 	var encoded bytes.Buffer
 	encoder := json.NewEncoder(&encoded)
 	encoder.SetEscapeHTML(false) // "&" would take six bytes
@@ -88,68 +108,30 @@ func seal(aead cipher.AEAD, purpose string, to Binding, value any) (string, erro
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, to.associated(purpose))), nil
 }
 
-func open(aead cipher.AEAD, purpose string, to Binding, text string, value any) error {
+func (c *Codec) open(purpose string, from Binding, text string, value any) error {
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(sealed) < aead.NonceSize() {
-		return errUnsealed
-	}
-	nonce, ciphertext := sealed[:aead.NonceSize()], sealed[aead.NonceSize():]
-	plain, err := aead.Open(nil, nonce, ciphertext, to.associated(purpose))
 	if err != nil {
 		return errUnsealed
 	}
-	if err := json.Unmarshal(plain, value); err != nil {
-		return errUnsealed
+	associated := from.associated(purpose)
+	for _, key := range *c.ring.Load() {
+		aead := key[purpose]
+		if len(sealed) < aead.NonceSize() {
+			return errUnsealed
+		}
+		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], associated)
+		if err != nil {
+			continue
+		}
+		if err := json.Unmarshal(plain, value); err != nil {
+			return errUnsealed
+		}
+		return nil
 	}
-	return nil
+	return errUnsealed
 }
 
 // associated is unambiguous: neither names nor hosts nor URIs contain NUL.
 func (b Binding) associated(purpose string) []byte {
 	return []byte(purpose + "\x00" + b.Tenant + "\x00" + b.Host + "\x00" + b.IDPEntityID)
-}
-
-// LoadOrCreateKey reads the cookie key from file, or creates it with mode 0600
-// at the first start. Two processes that start at once get the same key.
-func LoadOrCreateKey(file string) ([]byte, error) {
-	key, err := LoadKey(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := createKey(file); err != nil {
-			return nil, fmt.Errorf("create cookie key: %w", err)
-		}
-		return LoadKey(file)
-	}
-	return key, err
-}
-
-// LoadKey reads the cookie key from file.
-func LoadKey(file string) ([]byte, error) {
-	key, err := os.ReadFile(filepath.Clean(file))
-	if err != nil {
-		return nil, fmt.Errorf("read cookie key: %w", err)
-	}
-	if len(key) != KeyBytes {
-		return nil, fmt.Errorf("cookie key %s has %d bytes, want %d: remove it to get a new one, which ends all sessions", file, len(key), KeyBytes)
-	}
-	return key, nil
-}
-
-// createKey writes the key beside file and links it into place, so that file
-// is complete from its first moment, and a key that is there is never replaced.
-func createKey(file string) (err error) {
-	key := make([]byte, KeyBytes)
-	_, _ = rand.Read(key)                                        // never fails
-	f, err := os.CreateTemp(filepath.Dir(file), ".cookie-key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = f.Write(key)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
 }

@@ -17,7 +17,7 @@ type Logout struct {
 
 // BeginLogout returns the cookie of a pending logout.
 func (c *Codec) BeginLogout(to Binding, l Logout) (*http.Cookie, error) {
-	value, err := seal(c.logout, purposeLogout, to, l)
+	value, err := c.seal(purposeLogout, to, l)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (c *Codec) BeginLogout(to Binding, l Logout) (*http.Cookie, error) {
 func (c *Codec) Logout(from Binding, r *http.Request, now time.Time) Logout {
 	var l Logout
 	cookies := r.CookiesNamed(logoutCookie)
-	if len(cookies) != 1 || open(c.logout, purposeLogout, from, cookies[0].Value, &l) != nil ||
+	if len(cookies) != 1 || c.open(purposeLogout, from, cookies[0].Value, &l) != nil ||
 		!now.Before(l.IssuedAt.Add(RequestLifetime)) {
 		return Logout{}
 	}

@@ -61,7 +61,7 @@ func (c *Codec) Pending(from Binding, r *http.Request, now time.Time) (pending [
 	}
 	for name, same := range values {
 		p := Pending{}
-		if len(same) != 1 || open(c.request, purposeRequest, from, same[0], &p) != nil || !now.Before(p.ExpiresAt()) {
+		if len(same) != 1 || c.open(purposeRequest, from, same[0], &p) != nil || !now.Before(p.ExpiresAt()) {
 			useless = append(useless, name)
 			continue
 		}
@@ -81,14 +81,14 @@ func (c *Codec) Pending(from Binding, r *http.Request, now time.Time) (pending [
 // does not fit is given up for "/": browsers would drop the cookie, and the
 // sign-in with it.
 func (c *Codec) Begin(to Binding, r *http.Request, p Pending, now time.Time) ([]*http.Cookie, error) {
-	value, err := seal(c.request, purposeRequest, to, p)
+	value, err := c.seal(purposeRequest, to, p)
 	if err != nil {
 		return nil, err
 	}
 	name := requestCookiePrefix + p.Handle
 	if len(name)+len(value) > maxPendingCookieBytes {
 		p.ReturnTo = "/"
-		if value, err = seal(c.request, purposeRequest, to, p); err != nil {
+		if value, err = c.seal(purposeRequest, to, p); err != nil {
 			return nil, err
 		}
 	}

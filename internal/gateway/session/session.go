@@ -116,7 +116,7 @@ func (p Policy) NeedsRenewal(s Session, now time.Time) bool {
 
 // Seal returns the session cookie of s, or ErrTooLarge.
 func (c *Codec) Seal(to Binding, s Session) (*http.Cookie, error) {
-	value, err := seal(c.session, purposeSession, to, s)
+	value, err := c.seal(purposeSession, to, s)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (c *Codec) Open(from Binding, r *http.Request) (Session, error) {
 		return Session{}, ErrNone
 	}
 	var s Session
-	if err := open(c.session, purposeSession, from, cookies[0].Value, &s); err != nil {
+	if err := c.open(purposeSession, from, cookies[0].Value, &s); err != nil {
 		return Session{}, ErrNone
 	}
 	return s, nil

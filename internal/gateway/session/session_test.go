@@ -221,23 +221,82 @@ func TestRevocationsForgetWhatIsOver(t *testing.T) {
 	}
 }
 
-func TestLoadOrCreateKey(t *testing.T) {
+// The first key seals, all open, and one that is gone is worthless.
+func TestSeveralKeys(t *testing.T) {
+	before, after := []byte(strings.Repeat("a", session.KeyBytes)), []byte(strings.Repeat("b", session.KeyBytes))
+	c, err := session.NewCodec(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(keys ...[]byte) {
+		t.Helper()
+		if err := c.SetKeys(keys...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seal := func() *http.Cookie {
+		t.Helper()
+		cookie, err := c.Seal(binding, example())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cookie
+	}
+	opens := func(cookie *http.Cookie) bool { _, err := c.Open(binding, with(cookie)); return err == nil }
+
+	first := seal()
+	set(before, after)
+	stillFirst := seal()
+	set(after, before)
+	second := seal()
+	pending := session.Pending{RequestID: "id-1", ReturnTo: "/", IssuedAt: now, Handle: session.NewHandle()}
+	if !opens(first) || !opens(stillFirst) || !opens(second) {
+		t.Error("a key does not open any more")
+	}
+	other := binding
+	other.Tenant = "globex"
+	if _, err := c.Open(other, with(second)); err == nil {
+		t.Error("with two keys the cookie of one tenant counts at another")
+	}
+	set(after)
+	if opens(first) || opens(stillFirst) || !opens(second) {
+		t.Errorf("the key of before opens: %t, %t; the new one: %t", opens(first), opens(stillFirst), opens(second))
+	}
+	cookies, err := c.Begin(binding, with(), pending, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(before, after)
+	if got, _ := c.Pending(binding, with(cookies[0]), now); len(got) != 1 {
+		t.Error("a pending request is lost with a new key")
+	}
+	for _, keys := range [][][]byte{{}, {nil}, {after, []byte("short")}} {
+		if err := c.SetKeys(keys...); err == nil {
+			t.Errorf("%q were taken", keys)
+		}
+	}
+	if !opens(first) || !opens(second) {
+		t.Error("keys that are none have replaced those that are")
+	}
+}
+
+func TestKeyFileIsMadeOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cookie.key")
-	keys := make([][]byte, 8)
+	files := session.KeyFiles{File: file, Create: true}
+	keys := make([][][]byte, 8)
 	var wg sync.WaitGroup
 	for i := range keys {
 		wg.Go(func() {
-			key, err := session.LoadOrCreateKey(file)
-			if err != nil {
+			var err error
+			if keys[i], err = files.Load(); err != nil {
 				t.Error(err)
 			}
-			keys[i] = key
 		})
 	}
 	wg.Wait()
 	for _, key := range keys {
-		if len(key) != session.KeyBytes || !reflect.DeepEqual(key, keys[0]) {
-			t.Errorf("two keys: %d and %d bytes", len(key), len(keys[0]))
+		if len(key) != 1 || len(key[0]) != session.KeyBytes || !reflect.DeepEqual(key, keys[0]) {
+			t.Errorf("not one key: %d", len(key))
 		}
 	}
 	entries, err := os.ReadDir(filepath.Dir(file))
@@ -247,10 +306,51 @@ func TestLoadOrCreateKey(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode: %v, %v", info, err)
 	}
-	if err := os.WriteFile(file, []byte("short"), 0o600); err != nil {
+	if _, err := (session.KeyFiles{File: file + "2"}).Load(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that nobody is to make: %v", err)
+	}
+}
+
+func TestKeyFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "with [odd] *names?")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if key, err := session.LoadOrCreateKey(file); err == nil {
-		t.Errorf("a damaged key was taken: %d bytes", len(key))
+	key := func(fill string) string { return strings.Repeat(fill, session.KeyBytes) }
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  string // the keys' letters; empty for an error
+	}{
+		{"one", map[string]string{"cookie.key": key("a")}, "a"},
+		{"the one that seals comes first", map[string]string{"cookie.key": key("c"), "cookie.key.next": key("a"), "cookie.key.previous": key("b")}, "cab"},
+		{"others are none of ours", map[string]string{"cookie.key": key("a"), "cookie.keys": "x", "a.cookie.key": "x", "url": "x"}, "a"},
+		{"none that seals", map[string]string{"cookie.key.next": key("a")}, ""},
+		{"a short one", map[string]string{"cookie.key": "short"}, ""},
+		{"a short one beside it", map[string]string{"cookie.key": key("a"), "cookie.key.next": "short"}, ""},
+		{"a line break after it", map[string]string{"cookie.key": key("a") + "\n"}, ""},
+		{"too many", map[string]string{"cookie.key": key("a"), "cookie.key.1": key("a"), "cookie.key.2": key("a"), "cookie.key.3": key("a"),
+			"cookie.key.4": key("a"), "cookie.key.5": key("a"), "cookie.key.6": key("a"), "cookie.key.7": key("a"), "cookie.key.8": key("a")}, ""},
+	} {
+		sub := filepath.Join(dir, test.name)
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range test.files {
+			if err := os.WriteFile(filepath.Join(sub, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys, err := session.KeyFiles{File: filepath.Join(sub, "cookie.key")}.Load()
+		got := ""
+		for _, key := range keys {
+			got += string(key[:1])
+		}
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s: %q, %v, want %q", test.name, got, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "aaaa") {
+			t.Errorf("%s: the error quotes a key: %v", test.name, err)
+		}
 	}
 }
