@@ -105,10 +105,12 @@ type world struct {
 	idps  map[string]*testidp.IDP
 	// dir has the tenants' files, data the gateway's.
 	dir, data string
-	roots     *x509.CertPool
-	tls       tls.Certificate
-	app       *httptest.Server
-	log       *logBuffer
+	// database is the URL of that of replicas.
+	database string
+	roots    *x509.CertPool
+	tls      tls.Certificate
+	app      *httptest.Server
+	log      *logBuffer
 
 	// options are what start was called with.
 	options []func(*world, *gateway.Options)
