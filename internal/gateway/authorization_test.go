@@ -110,7 +110,7 @@ func TestE20_ToleranceIsNoEntry(t *testing.T) {
 
 // A change of the rules counts for sessions that go on, whether their groups are
 // in the cookie or in the store.
-func TestChangedRulesCountForRunningSessions(t *testing.T) {
+func TestT11_ChangedRulesCountForRunningSessions(t *testing.T) {
 	w := newWorld(t)
 	few, many, other := w.person(), w.person(), w.person()
 	few.signIn(acme)
@@ -146,7 +146,7 @@ func TestChangedRulesCountForRunningSessions(t *testing.T) {
 }
 
 // Row T8: roles are said by the gateway alone, and by the mapping of now.
-func TestRolesReachTheApplication(t *testing.T) {
+func TestT8_RolesReachTheApplication(t *testing.T) {
 	w := newWorld(t, configured(func(c *tenantconfig.Config) {
 		c.Authorization.RoleMappings = []tenantconfig.RoleMapping{
 			{Group: "staff", Role: "viewer"}, {Group: "a,b%", Role: "app:admin"}, {Group: "owners", Role: "owner"},
@@ -190,7 +190,7 @@ func TestRolesReachTheApplication(t *testing.T) {
 
 // Known users alone: a stranger is refused and leaves nothing, and a session of
 // before goes on.
-func TestExistingUsersOnly(t *testing.T) {
+func TestT13_ExistingUsersOnly(t *testing.T) {
 	w := newWorld(t)
 	p, stranger := w.person(), w.person()
 	p.signIn(acme)
@@ -221,7 +221,7 @@ func TestExistingUsersOnly(t *testing.T) {
 	}
 }
 
-func TestTenantHasNoMoreUsersThanItMay(t *testing.T) {
+func TestT13_TenantHasNoMoreUsersThanItMay(t *testing.T) {
 	w := newWorld(t, configured(func(c *tenantconfig.Config) { c.Provisioning.MaxUsers = 1 }))
 	p, second := w.person(), w.person()
 	p.signIn(acme)

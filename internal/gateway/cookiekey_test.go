@@ -15,7 +15,7 @@ import (
 // A rotation of the cookie key as docs/guides/rotate-cookie-keys.md has it: who
 // uses the session notices nothing, and what only the key of before has sealed
 // ends with it. Nothing is restarted.
-func TestRotationOfTheCookieKey(t *testing.T) {
+func TestO5_RotationOfTheCookieKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cookie.key")
 	before, after := strings.Repeat("a", session.KeyBytes), strings.Repeat("b", session.KeyBytes)
 	write := func(suffix, key string) {

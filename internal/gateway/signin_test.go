@@ -84,7 +84,7 @@ func TestSignInCreatesThenUpdatesTheUser(t *testing.T) {
 // Somebody who can choose an attribute, and has the IdP send a transient NameID,
 // is not the user whose NameID is what the attribute says: neither here nor for
 // the application. (T1)
-func TestUsersOfTwoSourcesAreTwo(t *testing.T) {
+func TestT1_UsersOfTwoSourcesAreTwo(t *testing.T) {
 	w := newWorld(t, configured(func(c *tenantconfig.Config) { c.AttributeMapping.UserIDWithoutNameID = []string{"uid"} }))
 	p, mallory := w.person(), w.person()
 	p.signIn(acme)
