@@ -105,8 +105,11 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 			return ErrLoggedOut
 		}
 		user, err := d.signInUser(ctx, tx, in, now)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case !user.DisabledAt.IsZero():
+			return ErrUserDisabled
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at,
@@ -165,7 +168,7 @@ func (d *database) signInUser(ctx context.Context, tx *transaction, in SignIn, n
 	}
 	p := in.Profile
 	return scanUser(tx.QueryRowContext(ctx,
-		`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1) RETURNING `+userColumns,
+		`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0) RETURNING `+userColumns,
 		in.NewUserID, in.Tenant, in.IDPEntityID, key, p.Email, p.GivenName, p.Surname, p.DisplayName, groups, now, now))
 }
 
@@ -198,31 +201,37 @@ const userKeySeparator = "\n"
 
 // GetSession implements Store.
 func (d *database) GetSession(ctx context.Context, tenant, id string) (Session, error) {
+	sessions, err := list(ctx, d, "get session", scanSession,
+		`SELECT `+sessionColumns+` FROM sessions WHERE tenant = $1 AND id = $2 AND expires_at > $3`, tenant, id, d.now().UnixMilli())
+	if err == nil && len(sessions) == 0 {
+		err = fmt.Errorf("get session: %w", ErrNotFound)
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return sessions[0], nil
+}
+
+const sessionColumns = `id, tenant, user_id, groups, name_id, session_index, created_at, expires_at`
+
+func scanSession(row scanner) (Session, error) {
 	var (
-		session          Session
+		s                Session
 		groups, nameID   string
 		created, expires int64
 	)
-	if err := d.prepare(ctx); err != nil {
-		return Session{}, fmt.Errorf("get session: %w", err)
+	if err := row.Scan(&s.ID, &s.Tenant, &s.UserID, &groups, &nameID, &s.SessionIndex, &created, &expires); err != nil {
+		return Session{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := d.db.QueryRowContext(ctx,
-		`SELECT id, tenant, user_id, groups, name_id, session_index, created_at, expires_at FROM sessions
-		 WHERE tenant = $1 AND id = $2 AND expires_at > $3`, tenant, id, d.now().UnixMilli()).
-		Scan(&session.ID, &session.Tenant, &session.UserID, &groups, &nameID, &session.SessionIndex, &created, &expires)
-	if err == nil {
-		session.Groups, err = decodeGroups(groups)
+	var err error
+	if s.Groups, err = decodeGroups(groups); err != nil {
+		return Session{}, err
 	}
-	if err == nil {
-		err = decode(nameID, &session.NameID)
+	if err := decode(nameID, &s.NameID); err != nil {
+		return Session{}, err
 	}
-	if err != nil {
-		return Session{}, fmt.Errorf("get session: %w", orNotFound(err))
-	}
-	session.CreatedAt, session.ExpiresAt = fromMilli(created), fromMilli(expires)
-	return session, nil
+	s.CreatedAt, s.ExpiresAt = fromMilli(created), fromMilli(expires)
+	return s, nil
 }
 
 // RevokeSession implements Store.
@@ -237,17 +246,22 @@ func (d *database) RevokeSession(ctx context.Context, id string, until time.Time
 // revocations has it until the transaction ends, so that positions become
 // visible in their order.
 func revoke(ctx context.Context, tx *transaction, id string, until int64) error {
-	tx.revokes = true
-	var position int64
-	if err := tx.QueryRowContext(ctx, `UPDATE revocation_order SET position = position + 1 RETURNING position`).Scan(&position); err != nil {
+	position, err := nextRevocation(ctx, tx)
+	if err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx,
+	_, err = tx.ExecContext(ctx,
 		`INSERT INTO revoked_sessions (id, expires_at, position) VALUES ($1, $2, $3)
 		 ON CONFLICT (id) DO UPDATE SET position = excluded.position, expires_at =
 			CASE WHEN excluded.expires_at > revoked_sessions.expires_at THEN excluded.expires_at ELSE revoked_sessions.expires_at END`,
 		id, until, position)
 	return err
+}
+
+func nextRevocation(ctx context.Context, tx *transaction) (position int64, err error) {
+	tx.revokes = true
+	err = tx.QueryRowContext(ctx, `UPDATE revocation_order SET position = position + 1 RETURNING position`).Scan(&position)
+	return position, err
 }
 
 // RecordLogout implements Store.
@@ -491,17 +505,17 @@ func insertOnce(ctx context.Context, tx *transaction, taken error, insert string
 }
 
 const userColumns = `id, tenant, idp_entity_id, stable_id, email, given_name, surname,
-	display_name, groups, created_at, last_sign_in_at, sign_ins`
+	display_name, groups, created_at, last_sign_in_at, sign_ins, disabled_at`
 
-func scanUser(row *sql.Row) (User, error) {
+func scanUser(row scanner) (User, error) {
 	var (
-		u                 User
-		key, groups       string
-		created, lastSeen int64
+		u                           User
+		key, groups                 string
+		created, lastSeen, disabled int64
 	)
 	if err := row.Scan(&u.ID, &u.Tenant, &u.IDPEntityID, &key, &u.Profile.Email,
 		&u.Profile.GivenName, &u.Profile.Surname, &u.Profile.DisplayName, &groups,
-		&created, &lastSeen, &u.SignIns); err != nil {
+		&created, &lastSeen, &u.SignIns, &disabled); err != nil {
 		return User{}, orNotFound(err)
 	}
 	u.Profile.StableID, u.Profile.UserIDSource, _ = strings.Cut(key, userKeySeparator)
@@ -510,6 +524,9 @@ func scanUser(row *sql.Row) (User, error) {
 		return User{}, err
 	}
 	u.CreatedAt, u.LastSignInAt = fromMilli(created), fromMilli(lastSeen)
+	if disabled > 0 {
+		u.DisabledAt = fromMilli(disabled)
+	}
 	return u, nil
 }
 

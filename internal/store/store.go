@@ -32,7 +32,9 @@ var (
 	ErrUserUnknown = errors.New("user is not known")
 	// ErrTooManyUsers says that the tenant has as many users as it may.
 	ErrTooManyUsers = errors.New("the tenant has as many users as it may have")
-	// ErrNotFound says that there is no such session.
+	// ErrUserDisabled says that the user was disabled.
+	ErrUserDisabled = errors.New("user is disabled")
+	// ErrNotFound says that there is no such session or user.
 	ErrNotFound = errors.New("not found")
 )
 
@@ -67,6 +69,19 @@ type Store interface {
 	// the last call, by any process that shares the database, and an error when
 	// ctx ends before. It may miss some: poll as well.
 	AwaitRevocation(ctx context.Context) error
+	// ListUsers returns users in the order of their IDs.
+	ListUsers(ctx context.Context, q UserQuery) ([]User, error)
+	// GetUser returns a user of a tenant, or ErrNotFound.
+	GetUser(ctx context.Context, tenant, id string) (User, error)
+	// SetUserDisabled keeps a user out, or lets the user in again, or returns
+	// ErrNotFound. Disabling ends all of the user's sessions in the same
+	// transaction and returns them as RecordLogout does. A sign-in at the same
+	// time gets ErrUserDisabled, or its session ends.
+	SetUserDisabled(ctx context.Context, tenant, id string, disabled bool) (User, map[string]time.Time, error)
+	// ListSessions returns sessions in the order of their IDs.
+	ListSessions(ctx context.Context, q SessionQuery) ([]Session, error)
+	// EndSessions ends sessions, and returns them as RecordLogout does.
+	EndSessions(ctx context.Context, q SessionQuery) (map[string]time.Time, error)
 	// Close releases what the engine holds.
 	Close() error
 }
@@ -222,6 +237,8 @@ type User struct {
 	LastSignInAt time.Time
 	// SignIns counts them, the first included.
 	SignIns int64
+	// DisabledAt is zero unless the user is kept out.
+	DisabledAt time.Time
 }
 
 // Session is what was recorded of a session. Groups are SignIn.SessionGroups.

@@ -326,6 +326,10 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 	case errors.Is(err, store.ErrLoggedOut):
 		x.refuse(assertion, http.StatusForbidden, "logged_out", err)
 		return
+	case errors.Is(err, store.ErrUserDisabled):
+		x.deny(assertion, "user_disabled", errors.New("an administrator has disabled this user: "+
+			"enable the user by kubectl saml enable-user if that is over"))
+		return
 	case errors.Is(err, store.ErrUserUnknown):
 		x.deny(assertion, "user_unknown", errors.New("provisioning.mode is Existing, and this user has not been created: "+
 			"create the user, or let sign-ins do so by the mode JustInTime"))

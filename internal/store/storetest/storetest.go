@@ -71,6 +71,10 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"a logout is used once until it expires", logoutOnce},
 		{"a session that was ended before it begins does not begin", logoutFirst},
 		{"a logout and a sign-in at once leave no session", logoutMeanwhile},
+		{"a disabled user is kept out until enabled", disabledUser},
+		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite) { disableAt(t, s, s.Store) }},
+		{"users and sessions are listed by page and by filter", lists},
+		{"sessions end by user, by ID and by tenant", endSessions},
 		{"revocations are told in their order", revocationOrder},
 		{"no revocation is missed", noRevocationIsMissed},
 		{"a revocation is heard of", awaitRevocation},
@@ -103,6 +107,9 @@ func RunReplicas(t *testing.T, newOpen func(t *testing.T) Open) {
 		}},
 		{"parallel sign-ins of unknown users leave nothing", func(t *testing.T, s *suite, other store.Store) {
 			unknownAt(t, s, s.Store, other)
+		}},
+		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite, other store.Store) {
+			disableAt(t, s, s.Store, other)
 		}},
 		{"a revocation is heard of by the other replica", func(t *testing.T, s *suite, other store.Store) {
 			awaitRevoked(t, s.Store, other, s.clock)
