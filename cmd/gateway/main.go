@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway"
+	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/refresh"
@@ -102,7 +103,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
-	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz and /tenants; empty for none")
+	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /tenants and the administration API; empty for none")
 	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
 	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
 	flags.StringVar(&c.namespace, "namespace", "", "`namespace` whose labelled Secrets are the tenants (default: $POD_NAMESPACE)")
@@ -190,6 +191,9 @@ func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
 	options := gateway.Options{
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
 		Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log,
+	}
+	if cluster, ok := source.(*configsource.Kubernetes); ok {
+		options.Authorize = admin.Kubernetes{Client: cluster.Client, Namespace: c.namespace}.Authorize
 	}
 	if c.operator != nil {
 		options.Refresh = refresh.NewClient(c.operator, c.operatorTokenFile, time.Now).Refresh

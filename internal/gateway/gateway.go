@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
@@ -53,6 +54,9 @@ type Options struct {
 	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
 	// none to ask.
 	Refresh func(ctx context.Context, tenant string) error
+	// Authorize says who may use the administration API; nil for nobody. See
+	// admin.Options.
+	Authorize func(ctx context.Context, token string, access admin.Access) (user string, err error)
 	// ClockSkew between IdPs and us; sp.DefaultClockSkew if negative.
 	ClockSkew time.Duration
 	// Now is time.Now if nil.
@@ -70,6 +74,7 @@ type Gateway struct {
 	// followKeys has the codec use new cookie keys until the context ends.
 	followKeys func(context.Context)
 	server     *server.Server
+	admin      http.Handler // nil for none
 	log        *slog.Logger
 	// waiting is the reason why Run waits, or empty.
 	waiting atomic.Pointer[string]
@@ -114,6 +119,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
 		}),
+	}
+	if o.Authorize != nil {
+		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, Now: o.Now, Log: o.Log})
 	}
 	g.wait("the database was not asked yet")
 	return g, nil

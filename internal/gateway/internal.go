@@ -3,11 +3,15 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync/atomic"
+
+	"cequence.cloud/saml-operator/internal/administration"
 )
 
-// Internal is the handler for the internal port: health and what is served. It
-// holds no secrets, but is nobody's business outside.
+// Internal is the handler for the internal port: health, what is served, and the
+// administration API. The first two hold no secrets, but are nobody's business
+// outside.
 type Internal struct {
 	gateway  *Gateway
 	draining atomic.Bool
@@ -21,6 +25,10 @@ func (i *Internal) Drain() { i.draining.Store(true) }
 
 // ServeHTTP implements http.Handler.
 func (i *Internal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if i.gateway.admin != nil && strings.HasPrefix(r.URL.Path, administration.Prefix) {
+		i.gateway.admin.ServeHTTP(w, r)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)

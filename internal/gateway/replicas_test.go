@@ -30,10 +30,10 @@ func onPostgreSQL(database, dir string) func(*world, *gateway.Options) {
 
 // newReplicas returns worlds whose gateways are replicas of one another: they
 // have database, cookie key and tenants in common.
-func newReplicas(t *testing.T, n int) []*world {
+func newReplicas(t *testing.T, n int, more ...func(*world, *gateway.Options)) []*world {
 	t.Helper()
 	database, dir := postgres.NewDatabase(t), t.TempDir()
-	first := newWorld(t, onPostgreSQL(database, dir))
+	first := newWorld(t, append(more, onPostgreSQL(database, dir))...)
 	replicas := []*world{first}
 	for range n - 1 {
 		w := first.replica()

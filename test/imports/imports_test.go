@@ -60,6 +60,7 @@ var rules = []rule{
 	{folder: "./cmd/gateway", anything: true, never: append([]string{
 		"github.com/crewjam/saml", "github.com/russellhaering/goxmldsig", // one verifier
 	}, operator...)},
+	{folder: "./cmd/kubectl-saml", anything: true, never: append([]string{"./controllers", "./internal/idpmetadata"}, gateway...)},
 	{folder: "./cmd/operator", anything: true, never: gateway},
 	{folder: "./config/crd"},
 	{folder: "./config/gitops"},
@@ -70,8 +71,12 @@ var rules = []rule{
 	}, kubernetes...)},
 	{folder: "./internal/conditions", may: []string{"k8s.io/apimachinery"}},
 	{folder: "./internal/gateway", never: operator, may: append([]string{
-		"./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
+		"./internal/administration", "./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
+	{folder: "./internal/administration"},
+	{folder: "./internal/gateway/admin", never: operator, may: []string{
+		"./internal/administration", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
+	}},
 	{folder: "./internal/gateway/configsource", never: operator, may: []string{
 		"./internal/gateway/tenant", "./internal/tenantconfig",
 		"golang.org/x", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
