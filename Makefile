@@ -42,10 +42,10 @@ test: kubernetes ## Run all tests, with a real API server and a real IdP; instal
 ##@ Development
 
 .PHONY: build
-build: ## Build bin/operator and bin/gateway
-	@echo "Building bin/operator and bin/gateway $(VERSION)"
+build: ## Build bin/operator, bin/gateway and bin/kubectl-saml
+	@echo "Building bin/operator, bin/gateway and bin/kubectl-saml $(VERSION)"
 	@mkdir -p bin
-	@$(GO_BUILD) -o bin/ ./cmd/operator ./cmd/gateway
+	@$(GO_BUILD) -o bin/ ./cmd/operator ./cmd/gateway ./cmd/kubectl-saml
 
 .PHONY: kubernetes
 kubernetes: ## Build etcd and the Kubernetes binaries into bin/kubernetes, once (KUBEBUILDER_ASSETS: use those instead)
