@@ -66,7 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := serve(ctx, c, log); err != nil {
+	if err := serve(ctx, c, stdout, log); err != nil {
 		log.Error("gateway failed", "error", err.Error())
 		return exitFailure
 	}
@@ -87,6 +87,7 @@ type config struct {
 	database               string
 	databaseURLFile        string
 	cookieKeyFile          string
+	auditRetention         time.Duration
 	clockSkew              time.Duration
 	showVersion            bool
 }
@@ -116,6 +117,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.database, "database", "", "`location` of the database: a file of SQLite, or a URL such as postgres://user@host/database (default: gateway.db in --data-dir)")
 	flags.StringVar(&c.databaseURLFile, "database-url-file", "", "`file` with the URL of a PostgreSQL database, instead of --database; it is read again for new connections")
 	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas; files beside it named like it, a dot and something hold keys that only open (default: cookie.key in --data-dir, made at the first start)")
+	flags.DurationVar(&c.auditRetention, "audit-retention", 30*24*time.Hour, "`duration` for which the database keeps the lines of the audit log, which also go to standard output; 0 for not at all")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -169,6 +171,8 @@ func (c config) validate() error {
 		return errors.New("--database and --database-url-file are both given, but there is one database")
 	case c.cookieKeyFile == "" && (c.databaseURLFile != "" || store.IsURL(c.database)):
 		return errors.New("--cookie-key-file must be given with a PostgreSQL database: the replicas that share it must share the cookie key")
+	case c.auditRetention < 0:
+		return fmt.Errorf("--audit-retention is %s, but it must be a time such as 720h, or 0 to keep nothing", c.auditRetention)
 	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
 		return fmt.Errorf("--clock-skew is %s, but it must be between 0s and %s", c.clockSkew, maxClockSkew)
 	}
@@ -183,14 +187,14 @@ func (c config) source(log *slog.Logger) (configsource.Source, error) {
 }
 
 // serve runs the gateway until ctx ends, then lets requests finish.
-func serve(ctx context.Context, c config, log *slog.Logger) (err error) {
+func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (err error) {
 	source, err := c.source(log)
 	if err != nil {
 		return err
 	}
 	options := gateway.Options{
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
-		Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log,
+		Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
 	}
 	if cluster, ok := source.(*configsource.Kubernetes); ok {
 		options.Authorize = admin.Kubernetes{Client: cluster.Client, Namespace: c.namespace}.Authorize

@@ -133,7 +133,7 @@ func TestPasswordOfTheDatabaseIsNotLogged(t *testing.T) {
 			log := &lockedBuffer{}
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
-			go func() { done <- serve(ctx, c, slog.New(slog.NewTextHandler(log, nil))) }()
+			go func() { done <- serve(ctx, c, io.Discard, slog.New(slog.NewTextHandler(log, nil))) }()
 			var failure error
 			ended := false
 			require.Eventually(t, func() bool {
@@ -178,7 +178,7 @@ func TestServeStopsWhenToldTo(t *testing.T) {
 	c := config{listen: "127.0.0.1:0", internalListen: internal, tenantsDir: t.TempDir(), dataDir: filepath.Join(t.TempDir(), "data")}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, c, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- serve(ctx, c, io.Discard, slog.New(slog.DiscardHandler)) }()
 
 	require.Eventually(t, func() bool { return ready(internal) }, 20*time.Second, 5*time.Millisecond, "not ready in time")
 	if info, err := os.Stat(c.dataDir); err != nil || info.Mode().Perm() != 0o700 {

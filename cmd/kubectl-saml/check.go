@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
+	"cequence.cloud/saml-operator/internal/administration"
 )
 
 const (
@@ -20,6 +22,7 @@ const (
 	expiryWarning = 60 * 24 * time.Hour
 	refreshTime   = time.Minute
 	day           = 24 * time.Hour
+	signInsShown  = 5
 )
 
 // finding is one line of a check.
@@ -38,7 +41,7 @@ func (p *plugin) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			findings := examine(tenant, time.Now())
+			findings := append(examine(tenant, time.Now()), p.lastSignIns(c.Context(), args[0])...)
 			if err := p.print(findings, func() { p.rows("- SUBJECT REASON MESSAGE", rowsOf(findings)) }); err != nil {
 				return err
 			}
@@ -105,6 +108,33 @@ func examine(tenant *v1alpha1.SAMLTenant, now time.Time) []finding {
 	if status.Key != nil {
 		left := status.Key.NotAfter.Sub(now)
 		add(left > 0, "SP key", "", "%.16s… ends in %d days", status.Key.FingerprintSHA256, int(left/day))
+	}
+	return all
+}
+
+// lastSignIns says how the last ones went. Single users may be refused for good
+// reason; something is wrong if nobody comes in.
+func (p *plugin) lastSignIns(ctx context.Context, tenant string) (all []finding) {
+	err := p.withGateway(ctx, viewer, func(gateway *administration.Client) error {
+		entries, err := gateway.Audit(ctx, tenant, administration.AuditFilter{Event: "sign-in"}, signInsShown)
+		if err != nil {
+			return err
+		}
+		success := slices.ContainsFunc(entries, func(e administration.AuditEntry) bool { return e.Outcome == "success" })
+		for _, e := range entries {
+			message := e.Outcome + " on " + moment(e.Time)
+			if e.SupportID != "" {
+				message += ", support ID " + e.SupportID
+			}
+			all = append(all, finding{e.Outcome != "refused" || success, "sign-in", e.Code, message})
+		}
+		if len(entries) == 0 {
+			all = append(all, finding{true, "sign-in", "", "nobody has tried lately"})
+		}
+		return nil
+	})
+	if err != nil {
+		all = append(all, finding{false, "gateway", "", err.Error()})
 	}
 	return all
 }

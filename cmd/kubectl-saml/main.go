@@ -58,7 +58,7 @@ func newCommand(out io.Writer) *cobra.Command {
 	flags.StringVar(&p.access.account, "as-account", "", "service account that the gateway is to see (default: saml-viewer, and saml-administrator to change something)")
 	root.AddCommand(
 		p.onboardingCommand(), p.checkCommand(), p.refreshCommand(),
-		p.usersCommand(), p.sessionsCommand(), p.disableCommand(true), p.disableCommand(false), p.endSessionsCommand(),
+		p.usersCommand(), p.sessionsCommand(), p.disableCommand(true), p.disableCommand(false), p.endSessionsCommand(), p.auditCommand(),
 	)
 	for _, command := range root.Commands() {
 		command.ValidArgsFunction = p.completeTenants

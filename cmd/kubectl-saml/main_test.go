@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/internal/administration"
 	"cequence.cloud/saml-operator/internal/gateway/admin"
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/store"
 	"cequence.cloud/saml-operator/test/apiserver"
@@ -48,6 +50,7 @@ type desk struct {
 	gateway    string
 	tenants    client.Client
 	store      store.Store
+	audit      *audit.Log
 }
 
 func newDesk(t *testing.T) *desk {
@@ -66,7 +69,7 @@ func newDesk(t *testing.T) *desk {
 	require.NoError(t, err)
 	for name, rules := range map[string][]rbacv1.PolicyRule{
 		viewer: {
-			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/users", "samltenants/sessions"}, Verbs: []string{"list"}},
+			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/users", "samltenants/sessions", "samltenants/audit"}, Verbs: []string{"list"}},
 		},
 		administrator: {
 			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/users"}, Verbs: []string{"list", "update"}},
@@ -88,8 +91,9 @@ func newDesk(t *testing.T) *desk {
 	d.store, err = store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "gateway.db"), time.Now)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = d.store.Close() })
+	d.audit = audit.New(audit.Options{Out: io.Discard, Store: d.store, Retention: time.Hour, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	server := httptest.NewServer(admin.New(admin.Options{
-		Store: d.store, Revocations: session.NewRevocations(nil), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Store: d.store, Audit: d.audit, Revocations: session.NewRevocations(nil), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Authorize: admin.Kubernetes{Client: api, Namespace: namespace}.Authorize,
 	}))
 	t.Cleanup(server.Close)
@@ -150,6 +154,12 @@ func TestUsersAndSessions(t *testing.T) {
 	assert.Contains(t, d.saml("enable-user", "acme", "ID-ALICE"), "is enabled")
 	assert.Contains(t, d.saml("end-sessions", "acme", "--all"), "1 sessions of acme have ended")
 
+	d.audit.Flush()
+	out = d.saml("audit", "acme", "--event", "administration", "--user", "ID-ALICE")
+	assert.Regexp(t, `(?s)administration +success +enable_user +ID-ALICE.*disable_user +ID-ALICE +system:serviceaccount:default:saml-administrator`, out)
+	assert.NotContains(t, out, "end_sessions", "those were of all")
+	assert.Len(t, strings.Split(strings.TrimSpace(d.saml("audit", "acme", "--limit", "1")), "\n"), 2)
+
 	for want, args := range map[string][]string{
 		"at least one of the flags":         {"end-sessions", "acme"},
 		"has no user with":                  {"disable-user", "acme", "carol@acme.example"},
@@ -199,17 +209,31 @@ func TestOnboardingAndCheck(t *testing.T) {
 	_, err = d.run("onboarding", "onboarded", "--idp", "ping")
 	require.ErrorContains(t, err, "write one of adfs, entra,")
 
-	out, err = d.run("check", "onboarded")
-	require.NoError(t, err, out)
+	require.EventuallyWithT(t, func(t *assert.CollectT) { // RBAC takes a moment
+		out, err = d.run("check", "onboarded", "--gateway-url", d.gateway)
+		assert.NoError(t, err, out)
+	}, 10*time.Second, 20*time.Millisecond)
 	assert.Contains(t, out, "199 days")
+	assert.Contains(t, out, "nobody has tried lately")
 	assert.NotContains(t, out, "!!")
 	tenant.Status.Conditions[0] = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "MetadataRejected", Message: "ask its administrator", LastTransitionTime: metav1.Now()}
 	tenant.Status.Certificates[0].NotAfter = metav1.NewTime(time.Now().Add(3 * day))
 	require.NoError(t, d.tenants.Status().Update(t.Context(), tenant))
-	out, err = d.run("check", "onboarded")
+	d.audit.Record(audit.Entry{Event: audit.EventSignIn, Outcome: audit.OutcomeRefused, Code: "audience_mismatch", Tenant: "onboarded", SupportID: "7F3K-92QM"})
+	d.audit.Flush()
+	out, err = d.run("check", "onboarded", "--gateway-url", d.gateway)
 	require.ErrorContains(t, err, "something is wrong")
 	assert.Regexp(t, `!! +Ready +MetadataRejected +ask its administrator`, out)
 	assert.Regexp(t, `!! +certificate +.* ends in 2 days`, out)
+	assert.Regexp(t, `!! +sign-in +audience_mismatch +refused on .* support ID 7F3K-92QM`, out)
+	d.audit.Record(audit.Entry{Event: audit.EventSignIn, Outcome: audit.OutcomeSuccess, Tenant: "onboarded"})
+	d.audit.Flush()
+	out, err = d.run("check", "onboarded", "--gateway-url", d.gateway)
+	require.Error(t, err)
+	assert.Regexp(t, `ok +sign-in +audience_mismatch`, out, "others come in")
+	out, err = d.run("check", "onboarded", "--gateway-url", "http://127.0.0.1:1")
+	require.Error(t, err)
+	assert.Regexp(t, `!! +gateway`, out)
 
 	t.Setenv("KUBECONFIG", d.kubeconfig)
 	var completed strings.Builder

@@ -147,3 +147,38 @@ func userID(ctx context.Context, gateway *administration.Client, tenant, name st
 	}
 	return users[0].ID, nil
 }
+
+func (p *plugin) auditCommand() *cobra.Command {
+	var (
+		filter administration.AuditFilter
+		limit  int
+	)
+	command := &cobra.Command{
+		Use: "audit TENANT", Short: "Show the last entries of the audit log, the latest first", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.withGateway(c.Context(), viewer, func(gateway *administration.Client) error {
+				var err error
+				if filter.User, err = userID(c.Context(), gateway, args[0], filter.User); err != nil {
+					return err
+				}
+				entries, err := gateway.Audit(c.Context(), args[0], filter, limit)
+				if err != nil {
+					return err
+				}
+				return p.print(entries, func() {
+					var rows [][]string
+					for _, e := range entries {
+						rows = append(rows, []string{moment(e.Time), e.Event, e.Outcome, e.Code + e.Action, e.User, e.Actor, e.Address, e.SupportID})
+					}
+					p.rows("TIME EVENT OUTCOME CODE-OR-ACTION USER ACTOR ADDRESS SUPPORT-ID", rows)
+				})
+			})
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&filter.User, "user", "", "only those of this user, by ID or e-mail address")
+	flags.StringVar(&filter.Event, "event", "", "only sign-in, sign-out, provisioning, administration or configuration")
+	flags.StringVar(&filter.Outcome, "outcome", "", "only success, refused or restarted")
+	flags.IntVar(&limit, "limit", 50, "how many, up to 500")
+	return command
+}

@@ -17,6 +17,7 @@ const Prefix = "/api/v1/tenants/"
 const (
 	ResourceUsers    = "users"
 	ResourceSessions = "sessions"
+	ResourceAudit    = "audit"
 )
 
 // User is a person of a tenant, as of the last sign-in.
@@ -51,6 +52,37 @@ type Session struct {
 	UserID    string    `json:"userID"`
 	CreatedAt time.Time `json:"createdAt"`
 	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// AuditEntry is a line of the audit log. What is empty is left out.
+// docs/reference/audit-log.md describes the fields for others.
+type AuditEntry struct {
+	// ID is unique, and later entries of one gateway have greater ones.
+	ID      string    `json:"id"`
+	Time    time.Time `json:"time"`
+	Event   string    `json:"event"`
+	Outcome string    `json:"outcome"`
+	// Code is the stable reason of a refusal.
+	Code string `json:"code,omitempty"`
+	// Action is what was done to a user, to sessions or to a configuration.
+	Action string `json:"action,omitempty"`
+	Tenant string `json:"tenant"`
+	// Actor is the account of an administrator, "identity provider" for a logout
+	// that came from there, else empty: the user, or whoever had the browser.
+	Actor string `json:"actor,omitempty"`
+	// User is the user's ID in the store.
+	User        string `json:"user,omitempty"`
+	AssertionID string `json:"assertionID,omitempty"`
+	// RequestID is of the message that was answered, or that asked.
+	RequestID string `json:"requestID,omitempty"`
+	// Address is of the TCP connection, so that of a proxy if there is one.
+	Address string `json:"address,omitempty"`
+	// SupportID is what the user was shown.
+	SupportID string `json:"supportID,omitempty"`
+	// Sessions is how many were ended.
+	Sessions int `json:"sessions,omitempty"`
+	// ConfigHash is of the configuration that came into use, or went.
+	ConfigHash string `json:"configHash,omitempty"`
 }
 
 // List is a page of a list.

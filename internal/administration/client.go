@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -57,6 +58,19 @@ func (c *Client) EndSession(ctx context.Context, tenant, session string) (Ended,
 	var ended Ended
 	err := c.do(ctx, http.MethodDelete, nil, nil, &ended, tenant, ResourceSessions, session)
 	return ended, err
+}
+
+// AuditFilter selects entries of the audit log; what is empty does not count.
+type AuditFilter struct{ User, Event, Outcome string }
+
+// Audit returns the latest entries of a tenant, the last one first, limit of
+// them at most.
+func (c *Client) Audit(ctx context.Context, tenant string, filter AuditFilter, limit int) ([]AuditEntry, error) {
+	var page List[AuditEntry]
+	err := c.do(ctx, http.MethodGet, url.Values{
+		"user": {filter.User}, "event": {filter.Event}, "outcome": {filter.Outcome}, "limit": {strconv.Itoa(limit)},
+	}, nil, &page, tenant, ResourceAudit)
+	return page.Items, err
 }
 
 // all goes through all pages.

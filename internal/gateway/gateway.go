@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/admin"
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
@@ -57,6 +59,10 @@ type Options struct {
 	// Authorize says who may use the administration API; nil for nobody. See
 	// admin.Options.
 	Authorize func(ctx context.Context, token string, access admin.Access) (user string, err error)
+	// AuditOut takes the audit log's lines; io.Discard if nil. AuditRetention is
+	// how long the store keeps them, zero for not at all.
+	AuditOut       io.Writer
+	AuditRetention time.Duration
 	// ClockSkew between IdPs and us; sp.DefaultClockSkew if negative.
 	ClockSkew time.Duration
 	// Now is time.Now if nil.
@@ -74,6 +80,7 @@ type Gateway struct {
 	// followKeys has the codec use new cookie keys until the context ends.
 	followKeys func(context.Context)
 	server     *server.Server
+	audit      *audit.Log
 	admin      http.Handler // nil for none
 	log        *slog.Logger
 	// waiting is the reason why Run waits, or empty.
@@ -111,17 +118,25 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
+	if o.AuditOut == nil {
+		o.AuditOut = io.Discard
+	}
+	auditLog := audit.New(audit.Options{Out: o.AuditOut, Store: db, Retention: o.AuditRetention, Now: o.Now, Log: o.Log})
+	tenants.Observe(func(name, action, hash string) {
+		auditLog.Record(audit.Entry{Event: audit.EventConfiguration, Outcome: audit.OutcomeSuccess, Action: action, Tenant: name, ConfigHash: hash})
+	})
 	g := &Gateway{
 		source: o.Source, tenants: tenants, store: db, log: o.Log,
 		follower:   &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
 		followKeys: func(ctx context.Context) { keyFiles.Follow(ctx, codec, keys, o.Log) },
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
-			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log,
+			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
 		}),
+		audit: auditLog,
 	}
 	if o.Authorize != nil {
-		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, Now: o.Now, Log: o.Log})
+		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, Now: o.Now, Log: o.Log, Audit: auditLog})
 	}
 	g.wait("the database was not asked yet")
 	return g, nil
@@ -160,6 +175,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer cancel()
 	following.Go(func() { g.follower.Run(ctx) })
 	following.Go(func() { g.followKeys(ctx) })
+	following.Go(func() { g.audit.Run(ctx) })
 	return g.source.Run(ctx, g.tenants)
 }
 
@@ -195,8 +211,12 @@ func (g *Gateway) wait(reason string) bool {
 	return before == nil || *before != reason
 }
 
-// Close releases the store. No request may be served any more.
-func (g *Gateway) Close() error { return g.store.Close() }
+// Close releases the store. No request may be served any more, and Run must have
+// ended.
+func (g *Gateway) Close() error {
+	g.audit.Flush()
+	return g.store.Close()
+}
 
 // Handler serves the tenants' hosts.
 func (g *Gateway) Handler() http.Handler { return g.server }

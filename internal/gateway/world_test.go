@@ -298,7 +298,7 @@ func (w *world) launch(options ...func(*world, *gateway.Options)) {
 func (w *world) restart() {
 	w.t.Helper()
 	w.stop()
-	w.start()
+	w.start(w.options...)
 }
 
 // storedGroups counts the groups that the store keeps with the session that

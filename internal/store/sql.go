@@ -480,6 +480,7 @@ func (d *database) purge(ctx context.Context, tx *transaction, before int64) err
 		{"sessions", "id"},
 		{"revoked_sessions", "id"},
 		{"logouts", "tenant, idp_entity_id, request_id"},
+		{"audit", "id"},
 	} {
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf(d.engine.purge, table.name, table.key, purgeLimit), before); err != nil {
 			return fmt.Errorf("purge: %w", err)

@@ -82,6 +82,11 @@ type Store interface {
 	ListSessions(ctx context.Context, q SessionQuery) ([]Session, error)
 	// EndSessions ends sessions, and returns them as RecordLogout does.
 	EndSessions(ctx context.Context, q SessionQuery) (map[string]time.Time, error)
+	// AppendAudit keeps entries of the audit log until they expire, all or none.
+	// One that is there already stays as it is.
+	AppendAudit(ctx context.Context, entries []AuditEntry) error
+	// ListAudit returns entries, the latest first.
+	ListAudit(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
 	// Close releases what the engine holds.
 	Close() error
 }

@@ -75,7 +75,7 @@ var rules = []rule{
 	}, saml...)},
 	{folder: "./internal/administration"},
 	{folder: "./internal/gateway/admin", never: operator, may: []string{
-		"./internal/administration", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
+		"./internal/administration", "./internal/gateway/audit", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
 	}},
 	{folder: "./internal/gateway/configsource", never: operator, may: []string{
 		"./internal/gateway/tenant", "./internal/tenantconfig",

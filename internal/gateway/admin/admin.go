@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/administration"
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/store"
 )
@@ -41,7 +42,7 @@ type Access struct {
 	Verb, Resource, Tenant string
 }
 
-// Options of a Handler. All are required.
+// Options of a Handler. All but Audit are required.
 type Options struct {
 	Store       store.Store
 	Revocations *session.Revocations
@@ -51,6 +52,8 @@ type Options struct {
 	Authorize func(ctx context.Context, token string, access Access) (user string, err error)
 	Now       func() time.Time
 	Log       *slog.Logger
+	// Audit may be nil.
+	Audit *audit.Log
 }
 
 // Handler implements http.Handler.
@@ -73,6 +76,7 @@ func New(o Options) *Handler {
 		{"PATCH " + users + "/{user}", "update", administration.ResourceUsers, h.patchUser},
 		{"GET " + sessions, "list", administration.ResourceSessions, h.listSessions},
 		{"DELETE " + sessions, "deletecollection", administration.ResourceSessions, h.endSessions},
+		{"GET " + administration.Prefix + "{tenant}/audit", "list", administration.ResourceAudit, h.listAudit},
 		{"DELETE " + sessions + "/{session}", "delete", administration.ResourceSessions, h.endSessions},
 	} {
 		h.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -107,6 +111,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, access Access, d
 		if errors.Is(err, ErrForbidden) {
 			h.Log.Warn("administration", "event", "administration", "outcome", "refused", "code", "forbidden",
 				"actor", actor, "verb", access.Verb, "resource", access.Resource, "tenant", access.Tenant)
+			h.Audit.Record(audit.Entry{Event: audit.EventAdministration, Outcome: audit.OutcomeRefused, Code: "forbidden",
+				Action: access.Verb + " " + access.Resource, Tenant: access.Tenant, Actor: actor, Address: r.RemoteAddr})
 			err = fmt.Errorf("%w: %s may not %s samltenants/%s of the tenant %q; an administrator of the cluster can allow it by RBAC",
 				ErrForbidden, actor, access.Verb, access.Resource, access.Tenant)
 		}
@@ -186,7 +192,7 @@ func (h *Handler) patchUser(r *http.Request, c call) (any, error) {
 	if *patch.Disabled {
 		action = "disable_user"
 	}
-	h.done(c, action, "user", user.ID, "sessions", len(ended))
+	h.done(r, c, audit.Entry{Action: action, User: user.ID, Sessions: len(ended)})
 	return userOf(user), nil
 }
 
@@ -220,13 +226,27 @@ func (h *Handler) endSessions(r *http.Request, c call) (any, error) {
 		return nil, err
 	}
 	h.Revocations.Add(ended, h.Now())
-	h.done(c, "end_sessions", "user", q.UserID, "session", q.SessionID, "sessions", len(ended))
+	h.done(r, c, audit.Entry{Action: "end_sessions", User: q.UserID, Sessions: len(ended)})
 	return administration.Ended{Sessions: len(ended)}, nil
 }
 
-func (h *Handler) done(c call, action string, attributes ...any) {
-	h.Log.Info("administration", append([]any{"event", "administration", "outcome", "success",
-		"action", action, "actor", c.actor, "tenant", c.tenant}, attributes...)...)
+func (h *Handler) done(r *http.Request, c call, e audit.Entry) {
+	e.Event, e.Outcome, e.Tenant, e.Actor, e.Address = audit.EventAdministration, audit.OutcomeSuccess, c.tenant, c.actor, r.RemoteAddr
+	h.Log.Info("administration", "event", e.Event, "outcome", e.Outcome, "action", e.Action, "actor", e.Actor,
+		"tenant", e.Tenant, "user", e.User, "sessions", e.Sessions)
+	h.Audit.Record(e)
+}
+
+func (h *Handler) listAudit(r *http.Request, c call) (any, error) {
+	query := r.URL.Query()
+	limit, err := limit(query.Get("limit"))
+	if err != nil {
+		return nil, err
+	}
+	entries, err := h.Store.ListAudit(r.Context(), store.AuditQuery{
+		Tenant: c.tenant, User: query.Get("user"), Event: query.Get("event"), Outcome: query.Get("outcome"), Before: query.Get("after"), Limit: limit,
+	})
+	return page(entries, limit, func(e store.AuditEntry) json.RawMessage { return json.RawMessage(e.Text) }, func(e store.AuditEntry) string { return e.ID }), err
 }
 
 func limit(text string) (int, error) {

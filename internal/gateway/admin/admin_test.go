@@ -281,7 +281,7 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 		{"DELETE", user, "", 405},
 		{"POST", administration.Prefix + "acme/users", "{}", 405},
 		{"GET", administration.Prefix + "acme", "", 404},
-		{"GET", administration.Prefix + "acme/audit", "", 404},
+		{"GET", administration.Prefix + "acme/secrets", "", 404},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), test.method, o.url+test.path, strings.NewReader(test.body))
 		require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 )
 
@@ -23,6 +24,8 @@ type problem struct {
 	cause any
 	// attributes are added to the log.
 	attributes []any
+	// audit is what the audit log says of it; nil for nothing.
+	audit *audit.Entry
 }
 
 // problem logs p and writes its page.
@@ -41,6 +44,10 @@ func (s *Server) logProblem(r *http.Request, p problem, supportID string, attrib
 		attributes = append(attributes, "error", fmt.Sprint(p.cause))
 	}
 	attributes = append(attributes, p.attributes...)
+	if p.audit != nil {
+		p.audit.Outcome, p.audit.Code, p.audit.SupportID, p.audit.Address = audit.OutcomeRefused, p.code, supportID, r.RemoteAddr
+		s.Audit.Record(*p.audit)
+	}
 	switch {
 	case p.code == "panic":
 		s.Log.Error("request failed", append(attributes, "stack", string(debug.Stack()))...)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
@@ -28,7 +29,7 @@ import (
 // its response; the application's may take as long as it likes.
 const ownTimeout = 15 * time.Second
 
-// Options of a Server; only Upstream and Refresh may be nil.
+// Options of a Server; only Upstream, Refresh and Audit may be nil.
 type Options struct {
 	Tenants     *tenant.Registry
 	Store       store.Store
@@ -42,6 +43,8 @@ type Options struct {
 	ClockSkew time.Duration
 	Now       func() time.Time
 	Log       *slog.Logger
+	// Audit may be nil.
+	Audit *audit.Log
 }
 
 // Server is an http.Handler for all tenants' hosts.

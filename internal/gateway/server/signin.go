@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/identity"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
@@ -360,6 +361,13 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "success",
 		"user", result.User.ID, "userIDSource", who.UserIDSource, "created", result.Created,
 		"groups", len(who.Groups), "groupsIncomplete", who.GroupsIncomplete, "dropped", who.Dropped)...)
+	entry := x.auditEntry(assertion)
+	entry.Outcome, entry.User = audit.OutcomeSuccess, result.User.ID
+	x.Audit.Record(*entry)
+	if result.Created {
+		entry.Event, entry.Action = audit.EventProvisioning, "user_created"
+		x.Audit.Record(*entry)
+	}
 	x.setCookies(cookie)
 	if answered != nil {
 		x.setCookies(session.End(*answered))
@@ -469,6 +477,7 @@ func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cau
 		advice:     "Please try again. If this happens again, give your administrator the support ID below.",
 		link:       &pages.Link{URL: "/saml/login", Text: "Sign in again"},
 		attributes: append(x.evidence(assertion), "outcome", "refused"),
+		audit:      x.auditEntry(assertion),
 	}
 	if cause != nil {
 		p.cause = cause
@@ -493,6 +502,15 @@ func (x *exchange) evidence(assertion *sp.Assertion) []any {
 		attributes = append(attributes, "assertionID", bounded(assertion.ID), "requestID", assertion.InResponseTo)
 	}
 	return attributes
+}
+
+// auditEntry is evidence for the audit log.
+func (x *exchange) auditEntry(assertion *sp.Assertion) *audit.Entry {
+	entry := &audit.Entry{Event: audit.EventSignIn, Tenant: x.tenant.Name(), Address: x.r.RemoteAddr}
+	if assertion != nil {
+		entry.AssertionID, entry.RequestID = bounded(assertion.ID), assertion.InResponseTo
+	}
+	return entry
 }
 
 func identityCode(err error) string {

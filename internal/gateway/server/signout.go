@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 )
@@ -68,6 +69,7 @@ func (x *exchange) logout() {
 		return
 	}
 	x.Log.Info("sign-out", "event", "sign-out", "tenant", x.tenant.Name(), "outcome", "success", "user", s.UserID, "address", x.r.RemoteAddr)
+	x.Audit.Record(audit.Entry{Event: audit.EventSignOut, Outcome: audit.OutcomeSuccess, Tenant: x.tenant.Name(), User: s.UserID, Address: x.r.RemoteAddr, Sessions: 1})
 	x.logoutAtIDP(s)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -127,6 +128,8 @@ func (x *exchange) logoutRequested(message *sp.LogoutMessage) {
 		}
 		x.Log.Info("sign-out", "event", "sign-out", "tenant", x.tenant.Name(), "outcome", "success", "by", "identity provider",
 			"requestID", bounded(request.ID), "sessions", len(ended), "address", x.r.RemoteAddr)
+		x.Audit.Record(audit.Entry{Event: audit.EventSignOut, Outcome: audit.OutcomeSuccess, Tenant: x.tenant.Name(), Actor: "identity provider",
+			RequestID: bounded(request.ID), Address: x.r.RemoteAddr, Sessions: len(ended)})
 	}
 	x.answerLogout(request.ID, status, message.RelayState, cookies)
 }
@@ -208,6 +211,7 @@ func (x *exchange) logoutProblem(status int, code string, cause error) problem {
 		advice:     "If you want to sign out, please do so here. If you came from your organization's sign-out, give your administrator the support ID below.",
 		link:       &pages.Link{URL: "/saml/logout", Text: "Sign out"},
 		attributes: []any{"event", "sign-out", "tenant", x.tenant.Name(), "outcome", "refused"},
+		audit:      &audit.Entry{Event: audit.EventSignOut, Tenant: x.tenant.Name()},
 	}
 	if cause != nil {
 		p.cause = cause

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -56,6 +57,9 @@ func (x *exchange) restart(assertion *sp.Assertion, pending []session.Pending, n
 		return
 	}
 	x.Log.Info("sign-in", append(x.evidence(assertion), "outcome", "restarted", "restartedAs", p.RequestID)...)
+	entry := x.auditEntry(assertion)
+	entry.Outcome, entry.RequestID = audit.OutcomeRestarted, p.RequestID
+	x.Audit.Record(*entry)
 	x.setCookies(cookies...)
 	x.seeOther("/saml/login?" + url.Values{handleParameter: {p.Handle}}.Encode())
 }

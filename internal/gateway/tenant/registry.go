@@ -41,6 +41,26 @@ type Registry struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	changed chan struct{}
+	observe func(tenant, action, configHash string)
+}
+
+// What is done to the configuration of a tenant.
+const (
+	actionAdded, actionChanged, actionRemoved = "tenant_added", "tenant_changed", "tenant_removed"
+)
+
+// Observe has observe told of each tenant that is added, changed or removed,
+// but not of those that there are at first. It must not call the registry.
+func (r *Registry) Observe(observe func(tenant, action, configHash string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observe = observe
+}
+
+func (r *Registry) tell(tenant, action, configHash string) {
+	if r.observe != nil && r.Synced() {
+		r.observe(tenant, action, configHash)
+	}
 }
 
 // entry is one tenant's history in short.
@@ -89,6 +109,7 @@ func (r *Registry) Apply(sets map[string]Set) {
 			delete(r.entries, name)
 			if e.good != nil {
 				r.log.Info("tenant removed", "tenant", name)
+				r.tell(name, actionRemoved, e.hash)
 			}
 		}
 	}
@@ -114,8 +135,13 @@ func (r *Registry) load(name string, set Set) {
 		e.revision = set.Revision
 		var loaded *Tenant
 		if loaded, err = Load(name, set.Files); err == nil {
+			action := actionChanged
+			if e.good == nil {
+				action = actionAdded
+			}
 			e.good, e.hash, e.loadProblem = loaded, configHash(set.Files), ""
 			r.log.Info("tenant loaded", "tenant", name, "host", loaded.Config.Host, "configHash", e.hash)
+			r.tell(name, action, e.hash)
 			return
 		}
 	} else {

@@ -229,3 +229,61 @@ func endSessions(t *testing.T, s *suite) {
 		t.Errorf("told %v", told)
 	}
 }
+
+func auditEntries(t *testing.T, s *suite) {
+	end := s.clock.Now().Add(time.Hour)
+	var entries []store.AuditEntry
+	for n := range 6 {
+		e := store.AuditEntry{ID: fmt.Sprint("id-", n), Tenant: "acme", User: "alice", Event: "sign-in", Outcome: "success", Text: fmt.Sprintf(`{"n":%d}`, n), ExpiresAt: end}
+		switch n {
+		case 2:
+			e.User = "bob"
+		case 3:
+			e.Outcome = "refused"
+		case 4:
+			e.Event = "sign-out"
+		case 5:
+			e.Tenant = "globex"
+		}
+		entries = append(entries, e)
+	}
+	for range 2 { // what may have been stored is stored again
+		if err := s.AppendAudit(t.Context(), entries); err != nil {
+			t.Fatalf("AppendAudit: %v", err)
+		}
+	}
+	s.reopen(t)
+	for _, test := range []struct {
+		q    store.AuditQuery
+		want []string
+	}{
+		{store.AuditQuery{Tenant: "acme"}, []string{"id-4", "id-3", "id-2", "id-1", "id-0"}},
+		{store.AuditQuery{Tenant: "acme", Limit: 2}, []string{"id-4", "id-3"}},
+		{store.AuditQuery{Tenant: "acme", Limit: 2, Before: "id-3"}, []string{"id-2", "id-1"}},
+		{store.AuditQuery{Tenant: "acme", User: "bob"}, []string{"id-2"}},
+		{store.AuditQuery{Tenant: "acme", Outcome: "refused"}, []string{"id-3"}},
+		{store.AuditQuery{Tenant: "acme", Event: "sign-out"}, []string{"id-4"}},
+		{store.AuditQuery{Tenant: "globex"}, []string{"id-5"}},
+		{store.AuditQuery{}, nil},
+	} {
+		got, err := s.ListAudit(t.Context(), test.q)
+		if err != nil {
+			t.Fatalf("ListAudit: %v", err)
+		}
+		var ids []string
+		for _, e := range got {
+			ids = append(ids, e.ID)
+		}
+		if !slices.Equal(ids, test.want) {
+			t.Errorf("%+v: %v, want %v", test.q, ids, test.want)
+		}
+	}
+	got, err := s.ListAudit(t.Context(), store.AuditQuery{Tenant: "globex"})
+	if err != nil || len(got) != 1 || got[0] != entries[5] {
+		t.Errorf("got %+v, %v, want %+v", got, err, entries[5])
+	}
+	s.clock.Advance(time.Hour)
+	if got, err := s.ListAudit(t.Context(), store.AuditQuery{Tenant: "acme"}); err != nil || len(got) != 0 {
+		t.Errorf("expired: %v, %v", got, err)
+	}
+}

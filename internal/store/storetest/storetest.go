@@ -75,6 +75,7 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite) { disableAt(t, s, s.Store) }},
 		{"users and sessions are listed by page and by filter", lists},
 		{"sessions end by user, by ID and by tenant", endSessions},
+		{"audit entries are found until they expire", auditEntries},
 		{"revocations are told in their order", revocationOrder},
 		{"no revocation is missed", noRevocationIsMissed},
 		{"a revocation is heard of", awaitRevocation},
