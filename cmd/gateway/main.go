@@ -22,6 +22,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
+	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/refresh"
 	"cequence.cloud/saml-operator/internal/store"
@@ -82,6 +83,7 @@ type config struct {
 	tenantsDir             string
 	upstream               *url.URL
 	operator               *url.URL
+	trustedProxies         forwarded.Proxies
 	operatorTokenFile      string
 	dataDir                string
 	database               string
@@ -100,6 +102,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	var (
 		c                  config
 		upstream, operator string
+		trustedProxies     string
 	)
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
@@ -111,6 +114,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` to reach the cluster with, from outside of it")
 	flags.StringVar(&c.tenantsDir, "tenants-dir", "", "`directory` with one directory for each tenant, instead of a namespace")
 	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
+	flags.StringVar(&trustedProxies, "trusted-proxies", "", "`networks` such as 10.0.0.0/24,fd00::/64 of the proxies whose X-Forwarded-For and X-Forwarded-Proto count; empty for none")
 	flags.StringVar(&operator, "operator-url", "", "`URL` at which the operator fetches a tenant's metadata when its identity provider signs with a new key; empty to wait for its next regular fetch")
 	flags.StringVar(&c.operatorTokenFile, "operator-token-file", "/var/run/secrets/saml-operator/token", "`file` with the service account's token for the operator")
 	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key, unless they are elsewhere")
@@ -146,6 +150,11 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		}
 		c.operator = u
 	}
+	proxies, err := forwarded.Parse(trustedProxies)
+	if err != nil {
+		return config{}, fmt.Errorf("--trusted-proxies: %w", err)
+	}
+	c.trustedProxies = proxies
 	return c, c.validate()
 }
 
@@ -194,7 +203,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	options := gateway.Options{
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
-		Upstream: c.upstream, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
+		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
 	}
 	if cluster, ok := source.(*configsource.Kubernetes); ok {
 		options.Authorize = admin.Kubernetes{Client: cluster.Client, Namespace: c.namespace}.Authorize

@@ -21,6 +21,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
+	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -53,6 +54,8 @@ type Options struct {
 	CookieKeyFile string
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
+	// TrustedProxies may say who the client is, and whether it came by https.
+	TrustedProxies forwarded.Proxies
 	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
 	// none to ask.
 	Refresh func(ctx context.Context, tenant string) error
@@ -131,7 +134,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		followKeys: func(ctx context.Context) { keyFiles.Follow(ctx, codec, keys, o.Log) },
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
-			Upstream: o.Upstream, Refresh: o.Refresh, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
+			Upstream: o.Upstream, Refresh: o.Refresh, TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
 		}),
 		audit: auditLog,
 	}

@@ -18,6 +18,7 @@ import (
 
 	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
+	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/session"
@@ -39,10 +40,12 @@ type Options struct {
 	Upstream *url.URL
 	// Refresh asks for a tenant's metadata to be fetched, and does not wait for
 	// that; what it brings comes to Tenants. Without it nobody can be asked.
-	Refresh   func(ctx context.Context, tenant string) error
-	ClockSkew time.Duration
-	Now       func() time.Time
-	Log       *slog.Logger
+	Refresh func(ctx context.Context, tenant string) error
+	// TrustedProxies may say who the client is.
+	TrustedProxies forwarded.Proxies
+	ClockSkew      time.Duration
+	Now            func() time.Time
+	Log            *slog.Logger
 	// Audit may be nil.
 	Audit *audit.Log
 }
@@ -81,6 +84,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 
+	address, plain := s.TrustedProxies.Client(r)
+	if address != r.RemoteAddr {
+		named := *r // a handler leaves the request that it was given as it is
+		named.RemoteAddr = address
+		r = &named
+	}
+
 	t := s.Tenants.ByHost(canonicalHost(r.Host))
 	if t == nil {
 		if !s.Tenants.Synced() {
@@ -93,11 +103,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
+	if plain {
+		v.redirectToTLS()
+		return
+	}
 	if !paths.Own(r.URL.Path) {
 		v.application()
 		return
 	}
 	v.own()
+}
+
+// redirectToTLS sends what came in by plain HTTP to the tenant's own host.
+func (x *exchange) redirectToTLS() {
+	secure(x.w.Header())
+	target := url.URL{Scheme: "https", Host: x.host(), Path: x.r.URL.Path, RawPath: x.r.URL.RawPath, RawQuery: x.r.URL.RawQuery}
+	x.w.Header().Set("Location", target.String())
+	x.w.WriteHeader(http.StatusPermanentRedirect)
 }
 
 // exchange is one request to a tenant's host and its response.
