@@ -34,7 +34,8 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
-	// shutdownTimeout is less than the 30 s that Kubernetes grants.
+	// shutdownTimeout is less than the 30 s that Kubernetes grants; the drain
+	// delay is part of it.
 	shutdownTimeout = 25 * time.Second
 )
 
@@ -91,8 +92,12 @@ type config struct {
 	cookieKeyFile          string
 	auditRetention         time.Duration
 	clockSkew              time.Duration
+	drainDelay             time.Duration
 	showVersion            bool
 }
+
+// maxDrainDelay leaves requests some of shutdownTimeout to finish in.
+const maxDrainDelay = 20 * time.Second
 
 // maxClockSkew: a larger one would make expired assertions good.
 const maxClockSkew = 5 * time.Minute
@@ -123,6 +128,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas; files beside it named like it, a dot and something hold keys that only open (default: cookie.key in --data-dir, made at the first start)")
 	flags.DurationVar(&c.auditRetention, "audit-retention", 30*24*time.Hour, "`duration` for which the database keeps the lines of the audit log, which also go to standard output; 0 for not at all")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
+	flags.DurationVar(&c.drainDelay, "drain-delay", 0, "`duration` for which new requests are still served after SIGTERM, while /readyz fails and load balancers take notice; 20s at most")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
@@ -182,6 +188,8 @@ func (c config) validate() error {
 		return errors.New("--cookie-key-file must be given with a PostgreSQL database: the replicas that share it must share the cookie key")
 	case c.auditRetention < 0:
 		return fmt.Errorf("--audit-retention is %s, but it must be a time such as 720h, or 0 to keep nothing", c.auditRetention)
+	case c.drainDelay < 0 || c.drainDelay > maxDrainDelay:
+		return fmt.Errorf("--drain-delay is %s, but it must be between 0s and %s", c.drainDelay, maxDrainDelay)
 	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
 		return fmt.Errorf("--clock-skew is %s, but it must be between 0s and %s", c.clockSkew, maxClockSkew)
 	}
@@ -250,6 +258,10 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	internal.Drain()
 	drain, cancelDrain := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancelDrain()
+	if c.drainDelay > 0 {
+		public.SetKeepAlivesEnabled(false)
+		<-time.After(c.drainDelay)
+	}
 	if err := public.Shutdown(drain); err != nil {
 		log.Warn("requests were cut off", "error", err.Error())
 		return public.Close()
