@@ -172,7 +172,7 @@ func TestE23_SessionProxy(t *testing.T) {
 }
 
 // What Entra ID says of a failure is for the administrator: number, trace ID and
-// time go to the log, and none of it to the user.
+// time go to the log; the user is told in our words whom to ask.
 func TestE24_Errors(t *testing.T) {
 	w := newWorld(t)
 	const message = "AADSTS50105: Your administrator has configured the application to block users.\r\n" +
@@ -186,6 +186,9 @@ func TestE24_Errors(t *testing.T) {
 	log := w.log.last()
 	if a.StatusCode != http.StatusForbidden || w.log.lastCode(t) != "status_not_success" {
 		t.Errorf("status %d, log %s", a.StatusCode, log)
+	}
+	if !strings.Contains(a.body, "has not given you access") || !strings.Contains(a.body, "administrator for access") {
+		t.Errorf("the page does not say whom to ask: %s", a.body)
 	}
 	for _, want := range []string{"AADSTS50105", "Trace ID: 5d0a7a0c-9e0e-4d2c-8f5b-0a4f0c1e2d00", "Timestamp: 2026-11-24 12:00:00Z", saml.StatusRequestDenied} {
 		if !strings.Contains(log, want) {

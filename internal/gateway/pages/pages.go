@@ -21,22 +21,21 @@ type Page struct {
 	Status int
 	// Organization is the customer's name for people; it may be empty.
 	Organization string
-	Title        string
-	Paragraphs   []string
-	Link         *Link
-	Form         *Form
+	// Text names what the page says in the catalogue.
+	Text string
+	// Who is the user, where the text names one.
+	Who string
+	// Link is where the page's link leads to; empty for none.
+	Link string
+	Form *Form
 	// SupportID leads the administrator to the log; empty for good news.
 	SupportID string
 }
-
-// Link is a way to go on.
-type Link struct{ URL, Text string }
 
 // Form is sent by POST.
 type Form struct {
 	Action string
 	Fields []Field
-	Button string
 	// Submit sends the form at once in a browser that runs scripts.
 	Submit bool
 	// Elsewhere: the form goes to another host, which may redirect further.
@@ -52,21 +51,27 @@ func NewSupportID() string {
 	return text[:5] + "-" + text[5:10]
 }
 
-// Write sends p as the whole response. Nothing that it sends may be cached,
-// framed, or run anything but itself.
-func Write(w http.ResponseWriter, p Page) {
+// Write sends p as the whole response to r, in the language of r's browser.
+// Nothing that it sends may be cached, framed, or run anything but itself.
+func Write(w http.ResponseWriter, r *http.Request, p Page) {
+	l := languageOf(r)
+	said := in(p.Text, l, p.Who)
 	nonce := rand.Text()
 	var b bytes.Buffer
 	if err := layout.ExecuteTemplate(&b, "page", struct {
 		Page
-		Nonce string
-	}{p, nonce}); err != nil {
+		Nonce, Language, Title string
+		Paragraphs             []string
+		Action, SupportLabel   string
+	}{p, nonce, languages[l].String(), said.title, said.paragraphs, said.action, supportID[l]}); err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
 	Secure(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", languages[l].String())
+	h.Add("Vary", "Accept-Language")
 	h.Set("Content-Security-Policy", policy(p, nonce))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(b.Bytes()) // the browser may be gone

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,16 +11,17 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 )
 
-// problem is a request that was not served. The page has title, advice and a
-// support ID; everything else is for the log only.
+// problem is a request that was not served. The page has a text and a support
+// ID; everything else is for the log only.
 type problem struct {
 	status int
 	// code is stable.
-	code          string
-	title, advice string
+	code string
+	// text names the page's text where code is not its name.
+	text string
 	// organization is the customer's name for people, if a tenant is known.
 	organization string
-	link         *pages.Link
+	link         string
 	// cause is an error's text, or what a panic carried.
 	cause any
 	// attributes are added to the log.
@@ -33,7 +35,7 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, p problem, attr
 	supportID := pages.NewSupportID()
 	s.logProblem(r, p, supportID, attributes...)
 	secure(w.Header())
-	pages.Write(w, pages.Page{Status: p.status, Organization: p.organization, Title: p.title, Paragraphs: []string{p.advice}, Link: p.link, SupportID: supportID})
+	pages.Write(w, r, pages.Page{Status: p.status, Organization: p.organization, Text: cmp.Or(p.text, p.code), Link: p.link, SupportID: supportID})
 }
 
 // logProblem logs p. The support ID is empty if the user sees no page.
@@ -72,7 +74,7 @@ func (x *exchange) tell(p problem, attributes ...any) {
 // page writes a page in the name of the tenant.
 func (x *exchange) page(p pages.Page) {
 	p.Organization = x.tenant.Config.DisplayName
-	pages.Write(x.w, p)
+	pages.Write(x.w, x.r, p)
 }
 
 // bounded keeps what a client sends from filling the log.

@@ -67,8 +67,7 @@ func New(o Options) *Server {
 	}
 	if o.Upstream != nil {
 		s.proxy = newProxy(o.Upstream, o.Log, func(w http.ResponseWriter, r *http.Request) {
-			s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable", title: "The application is not available",
-				advice: "You are signed in, but the application did not answer. Please try again in a moment."})
+			s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable"})
 		})
 	}
 	return s
@@ -94,12 +93,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := s.Tenants.ByHost(canonicalHost(r.Host))
 	if t == nil {
 		if !s.Tenants.Synced() {
-			s.problem(w, r, problem{status: http.StatusServiceUnavailable, code: "starting", title: "Please wait a moment",
-				advice: "This service is starting. Please try again in a moment."})
+			s.problem(w, r, problem{status: http.StatusServiceUnavailable, code: "starting"})
 			return
 		}
-		s.problem(w, r, problem{status: http.StatusNotFound, code: "tenant_unknown", title: "Nobody signs in here",
-			advice: "There is no organization with this address. Please check the address that you were given."})
+		s.problem(w, r, problem{status: http.StatusNotFound, code: "tenant_unknown"})
 		return
 	}
 	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
@@ -171,15 +168,13 @@ func (x *exchange) own() {
 }
 
 func (x *exchange) notFound() {
-	x.fail(problem{status: http.StatusNotFound, code: "not_found", title: "Page not found",
-		advice: "There is nothing at this address."})
+	x.fail(problem{status: http.StatusNotFound, code: "not_found"})
 }
 
 func (x *exchange) allow(serve func(), methods ...string) {
 	if !slices.Contains(methods, x.r.Method) {
 		x.w.Header().Set("Allow", strings.Join(methods, ", "))
-		x.fail(problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", title: "This does not work here",
-			advice: "Please go back and try again."})
+		x.fail(problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed"})
 		return
 	}
 	serve()
@@ -208,9 +203,7 @@ func (x *exchange) application() {
 		x.challenge()
 	case x.proxy == nil:
 		secure(x.w.Header())
-		x.page(pages.Page{Status: http.StatusOK, Title: "You are signed in", Paragraphs: []string{
-			"You are signed in as " + s.Label() + ".", "There is no application behind this gateway yet.",
-		}, Link: &pages.Link{URL: "/saml/logout", Text: "Sign out"}})
+		x.page(pages.Page{Status: http.StatusOK, Text: "signed_in", Who: s.Label(), Link: "/saml/logout"})
 	default:
 		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{
 			tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), renewed: x.renew(*s),
@@ -275,8 +268,7 @@ func (x *exchange) policy() session.Policy {
 
 // disabled answers for a tenant whose users are kept out.
 func (x *exchange) disabled() {
-	x.fail(problem{status: http.StatusForbidden, code: "tenant_disabled", title: "Access is switched off",
-		advice: "Your organization's access to this service is switched off. Please ask the provider of the service."})
+	x.fail(problem{status: http.StatusForbidden, code: "tenant_disabled"})
 }
 
 // renew writes the cookie again if it is time to, and says whether it did.
@@ -354,8 +346,7 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	case http.ErrAbortHandler:
 		panic(cause)
 	default:
-		s.problem(w, r, problem{status: http.StatusInternalServerError, code: "panic", title: "Something went wrong",
-			advice: "This is our fault. Please try again.", cause: cause})
+		s.problem(w, r, problem{status: http.StatusInternalServerError, code: "panic", cause: cause})
 	}
 }
 
@@ -363,6 +354,5 @@ func (x *exchange) storeFailed(what string, err error) {
 	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // nobody is listening
 	}
-	x.fail(problem{status: http.StatusServiceUnavailable, code: "store_unavailable", title: "Please try again in a moment",
-		advice: "This service cannot do that at the moment. Please try again.", cause: what + ": " + err.Error()})
+	x.fail(problem{status: http.StatusServiceUnavailable, code: "store_unavailable", cause: what + ": " + err.Error()})
 }

@@ -30,8 +30,7 @@ const maxFormBytes = 2 * sp.MaxResponseBytes
 // login sends the browser to the IdP. [SAMLProf 4.1.3]
 func (x *exchange) login() {
 	if !loginMeant(x.r.Header) {
-		x.fail(problem{status: http.StatusForbidden, code: "login_not_meant", title: "Please open this page itself",
-			advice: "Signing in works in a page of its own only.", link: &pages.Link{URL: "/", Text: "Sign in"}})
+		x.fail(problem{status: http.StatusForbidden, code: "login_not_meant", link: "/"})
 		return
 	}
 	query := x.r.URL.Query()
@@ -115,7 +114,7 @@ func isPrefetch(h http.Header) bool {
 
 // ask has the browser take a request to the IdP.
 func (x *exchange) ask(request sp.AuthnRequest, relayState string, cookies ...*http.Cookie) {
-	x.send(request, x.tenant.Config.IdentityProvider.SSO[0].Binding, relayState, x.signer(), "Signing in", cookies...)
+	x.send(request, x.tenant.Config.IdentityProvider.SSO[0].Binding, relayState, x.signer(), "signing_in", cookies...)
 }
 
 // outgoing is a message that the browser takes to the IdP.
@@ -124,9 +123,9 @@ type outgoing interface {
 	PostForm(relayState string, signer crypto.Signer) (sp.PostForm, error)
 }
 
-// send has the browser take a message to the IdP by that binding. The title is
+// send has the browser take a message to the IdP by that binding. The text is
 // of the page that the POST binding needs.
-func (x *exchange) send(message outgoing, binding, relayState string, signer crypto.Signer, title string, cookies ...*http.Cookie) {
+func (x *exchange) send(message outgoing, binding, relayState string, signer crypto.Signer, text string, cookies ...*http.Cookie) {
 	if binding == tenantconfig.BindingPOST {
 		form, err := message.PostForm(relayState, signer)
 		if err != nil {
@@ -138,9 +137,8 @@ func (x *exchange) send(message outgoing, binding, relayState string, signer cry
 			fields = append(fields, pages.Field{Name: "RelayState", Value: form.RelayState})
 		}
 		x.setCookies(cookies...)
-		x.page(pages.Page{Status: http.StatusOK, Title: title,
-			Paragraphs: []string{"You are being sent to your organization."},
-			Form:       &pages.Form{Action: form.Action, Button: "Continue", Submit: true, Elsewhere: true, Fields: fields}})
+		x.page(pages.Page{Status: http.StatusOK, Text: text,
+			Form: &pages.Form{Action: form.Action, Submit: true, Elsewhere: true, Fields: fields}})
 		return
 	}
 	target, err := message.RedirectURL(relayState, signer)
@@ -220,7 +218,9 @@ func late(err error) bool {
 func (x *exchange) admit(assertion *sp.Assertion, answered *session.Pending, returnTo string, now time.Time) {
 	who, err := identity.FromAssertion(assertion, x.tenant.Config.AttributeMapping)
 	if err != nil {
-		x.refuse(assertion, http.StatusForbidden, identityCode(err), err)
+		p := x.refusal(assertion, http.StatusForbidden, identityCode(err), err)
+		p.text = "user_incomplete"
+		x.tell(p)
 		return
 	}
 	err = x.tenant.Authorization.Admit(authorization.Subject{Email: who.Email, Groups: who.Groups, GroupsIncomplete: who.GroupsIncomplete})
@@ -464,18 +464,14 @@ func (x *exchange) refuse(assertion *sp.Assertion, status int, code string, caus
 // out. The IdP would bring the same person again, unless it is told to ask.
 func (x *exchange) deny(assertion *sp.Assertion, code string, cause error) {
 	p := x.refusal(assertion, http.StatusForbidden, code, cause)
-	p.title = "You have no access"
-	p.advice = "Your organization has signed you in, but you are not among those who may use this service. " +
-		"Please ask your organization's administrator for access, and give them the support ID below."
-	p.link = &pages.Link{URL: "/saml/login?forceAuthn=true", Text: "Sign in as somebody else"}
+	p.text, p.link = "no_access", "/saml/login?forceAuthn=true"
 	x.tell(p)
 }
 
 func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cause error) problem {
 	p := problem{
-		status: status, code: code, title: "You could not be signed in",
-		advice:     "Please try again. If this happens again, give your administrator the support ID below.",
-		link:       &pages.Link{URL: "/saml/login", Text: "Sign in again"},
+		status: status, code: code, text: signInText(code),
+		link:       "/saml/login",
 		attributes: append(x.evidence(assertion), "outcome", "refused"),
 		audit:      x.auditEntry(assertion),
 	}
@@ -483,16 +479,41 @@ func (x *exchange) refusal(assertion *sp.Assertion, status int, code string, cau
 		p.cause = cause
 	}
 	if renewable(cause) {
-		p.advice = "Your organization's sign-in may just have changed. Please try again in a moment. " +
-			"If this happens again, give your administrator the support ID below."
+		p.text = "sign_in_changing"
 	}
 	if refusal, ok := errors.AsType[*sp.Error](cause); ok && len(refusal.StatusCodes) > 0 {
 		p.attributes = append(p.attributes, "samlStatus", refusal.StatusCodes, "samlStatusMessage", refusal.StatusMessage)
-		if slices.Contains(refusal.StatusCodes, sp.StatusNoPassive) {
-			p.title, p.advice = "Please sign in", "Your organization has to ask you who you are."
-		}
+		p.text = statusText(refusal)
 	}
 	return p
+}
+
+// signInText names the text for a sign-in that was refused. What was found in
+// the message makes no difference, since pages that differ would tell an
+// attacker what an encrypted assertion holds [XMLEnc 6.1].
+func signInText(code string) string {
+	switch code {
+	case "response_missing", "request_missing", "login_not_meant":
+		return code
+	}
+	return "sign_in_failed"
+}
+
+// statusText names the text for an IdP that says no. Only whose turn it is
+// follows from what the IdP says, which may not be signed: its words, and Entra
+// ID's code in them, are for the log. [SAMLCore 3.2.2.2]
+func statusText(refusal *sp.Error) string {
+	has := func(code string) bool { return slices.Contains(refusal.StatusCodes, code) }
+	entra, _, _ := strings.Cut(refusal.StatusMessage, ":")
+	switch {
+	case has(sp.StatusNoPassive):
+		return "idp_passive"
+	case entra == "AADSTS50105": // the user is not assigned to the application
+		return "idp_not_assigned"
+	case has(sp.StatusNoAuthnContext), entra == "AADSTS75011": // signed in by another method
+		return "idp_method"
+	}
+	return "idp_refused"
 }
 
 // evidence identifies a sign-in in the log, without what the assertion says.
@@ -529,8 +550,7 @@ func (x *exchange) signer() crypto.Signer {
 }
 
 func (x *exchange) internal(err error) {
-	x.fail(problem{status: http.StatusInternalServerError, code: string(sp.CodeInternal), title: "Something went wrong",
-		advice: "This is our fault. Please try again.", cause: err.Error()})
+	x.fail(problem{status: http.StatusInternalServerError, code: string(sp.CodeInternal), cause: err.Error()})
 }
 
 func (x *exchange) setCookies(cookies ...*http.Cookie) {

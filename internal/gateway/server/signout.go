@@ -74,10 +74,9 @@ func (x *exchange) logout() {
 }
 
 func (x *exchange) askToSignOut(s session.Session) {
-	x.page(pages.Page{Status: http.StatusOK, Title: "Sign out?",
-		Paragraphs: []string{"You are signed in as " + s.Label() + "."},
+	x.page(pages.Page{Status: http.StatusOK, Text: "sign_out", Who: s.Label(),
 		// Browsers apply the page's policy to the redirect to the IdP as well.
-		Form: &pages.Form{Action: "/saml/logout", Button: "Sign out", Elsewhere: x.singleLogout()}})
+		Form: &pages.Form{Action: "/saml/logout", Elsewhere: x.singleLogout()}})
 }
 
 // meant says whether the user asked to sign out, rather than another site: by
@@ -100,7 +99,5 @@ func (x *exchange) signedOut(forget bool) {
 	if forget {
 		http.SetCookie(x.w, session.Clear())
 	}
-	x.page(pages.Page{Status: http.StatusOK, Title: "You are signed out",
-		Paragraphs: []string{"You may still be signed in at your organization. On a shared computer, sign out there too, or close the browser."},
-		Link:       &pages.Link{URL: "/", Text: "Sign in again"}})
+	x.page(pages.Page{Status: http.StatusOK, Text: "signed_out", Link: "/"})
 }

@@ -53,7 +53,7 @@ func (x *exchange) logoutAtIDP(s session.Session) {
 		x.internal(err)
 		return
 	}
-	x.send(request, endpoint.Binding, "", x.logoutSigner(), "Signing out", session.Clear(), pending)
+	x.send(request, endpoint.Binding, "", x.logoutSigner(), "signing_out", session.Clear(), pending)
 }
 
 // slo takes the IdP's logout messages [SAMLProf 4.4]. A browser that comes
@@ -148,7 +148,7 @@ func (x *exchange) answerLogout(requestID, status, relayState string, cookies []
 	x.send(sp.LogoutResponse{
 		ID: sp.NewRequestID(), IssueInstant: x.Now(), Issuer: config.ServiceProvider.EntityID,
 		Destination: endpoint.ForResponses(), InResponseTo: requestID, Status: status,
-	}, endpoint.Binding, relayState, x.logoutSigner(), "Signing out", cookies...)
+	}, endpoint.Binding, relayState, x.logoutSigner(), "signing_out", cookies...)
 }
 
 // logoutAnswered is the end of a logout that began here. The session is over
@@ -175,9 +175,7 @@ func (x *exchange) logoutAnswered(message *sp.LogoutMessage) {
 		x.w.WriteHeader(http.StatusSeeOther)
 		return
 	}
-	x.page(pages.Page{Status: http.StatusOK, Title: "You are signed out",
-		Paragraphs: []string{"You are signed out here and at your organization."},
-		Link:       &pages.Link{URL: "/", Text: "Sign in again"}})
+	x.page(pages.Page{Status: http.StatusOK, Text: "signed_out_everywhere", Link: "/"})
 }
 
 func (x *exchange) logoutExpectations(now time.Time) sp.LogoutExpectations {
@@ -207,9 +205,7 @@ func (x *exchange) refuseLogout(status int, code string, cause error) {
 
 func (x *exchange) logoutProblem(status int, code string, cause error) problem {
 	p := problem{
-		status: status, code: code, title: "That did not sign you out",
-		advice:     "If you want to sign out, please do so here. If you came from your organization's sign-out, give your administrator the support ID below.",
-		link:       &pages.Link{URL: "/saml/logout", Text: "Sign out"},
+		status: status, code: code, text: "sign_out_failed", link: "/saml/logout",
 		attributes: []any{"event", "sign-out", "tenant", x.tenant.Name(), "outcome", "refused"},
 		audit:      &audit.Entry{Event: audit.EventSignOut, Tenant: x.tenant.Name()},
 	}

@@ -36,6 +36,10 @@ const MaxAge = 5 * time.Minute
 // though the request forbade that [SAMLCore 3.2.2.2].
 const StatusNoPassive = "urn:oasis:names:tc:SAML:2.0:status:NoPassive"
 
+// StatusNoAuthnContext is the status of an IdP that cannot authenticate the
+// user in the way that the request asked for [SAMLCore 3.2.2.2].
+const StatusNoAuthnContext = "urn:oasis:names:tc:SAML:2.0:status:NoAuthnContext"
+
 const (
 	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
