@@ -2,17 +2,17 @@
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
 # real identity provider and for the schemas of SAML, PHP to run it, xmllint for
 # those schemas, xmlsec1 as an independent judge of signatures, Prometheus for
-# its promtool, PostgreSQL, and a C compiler for the race detector. Elsewhere it
+# its promtool, PostgreSQL, Chromium, and a C compiler for the race detector. Elsewhere it
 # says what is missing. It does nothing when all of it is there.
 # SIMPLESAMLPHP_DIR names a SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
-packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql)
+packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql chromium)
 [[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmllint xmlsec1 promtool initdb gcc; do
+	for program in php xmllint xmlsec1 promtool initdb gcc chromium; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
