@@ -79,6 +79,10 @@ var catalogue = map[string]translated{
 		{"Access is switched off", []string{"Your organization's access to this service is switched off. Please ask the provider of the service."}, ""},
 		{"Der Zugang ist abgeschaltet", []string{"Der Zugang Ihrer Organisation zu diesem Dienst ist abgeschaltet. Bitte fragen Sie den Anbieter des Dienstes."}, ""},
 	},
+	"not_the_applications": {
+		{"This is not part of the application", []string{"Please go back and try again."}, ""},
+		{"Das gehört nicht zur Anwendung", []string{"Bitte gehen Sie zurück und versuchen Sie es noch einmal."}, ""},
+	},
 	"not_found": {
 		{"Page not found", []string{"There is nothing at this address."}, ""},
 		{"Seite nicht gefunden", []string{"Unter dieser Adresse gibt es nichts."}, ""},

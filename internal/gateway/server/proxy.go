@@ -134,6 +134,17 @@ func setIdentity(h http.Header, v visit) {
 	}
 }
 
+// identityOf returns every header of identity. One that says nothing is empty
+// and not left out: who copies them puts it in the place of the client's.
+func identityOf(v visit) http.Header {
+	h := http.Header{}
+	for _, name := range []string{UserHeader, EmailHeader, GroupsHeader, RolesHeader, TenantHeader, GroupsIncompleteHeader} {
+		h.Set(name, "")
+	}
+	setIdentity(h, v)
+	return h
+}
+
 // escape keeps one value from looking like two.
 var escape = strings.NewReplacer("%", "%25", ",", "%2C")
 
@@ -145,26 +156,29 @@ func join(values []string) string {
 	return strings.Join(escaped, ",")
 }
 
-// removeReserved removes what only we may say. Applications often read
-// headers by names in which "_" or "." have become "-", or the reverse.
+// removeReserved removes what only we may say.
 func removeReserved(h http.Header) {
 	for name := range h {
-		plain := strings.Map(func(r rune) rune {
-			switch {
-			case 'A' <= r && r <= 'Z':
-				return r - 'A' + 'a'
-			case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-				return r
-			}
-			return '-'
-		}, name)
-		for _, reserved := range reservedHeaders {
-			if strings.HasPrefix(plain, reserved) {
-				delete(h, name)
-				break
-			}
+		if Reserved(name) {
+			delete(h, name)
 		}
 	}
+}
+
+// Reserved says whether only we may send a header of this name. Applications
+// often read headers by names in which "_" or "." have become "-", or the
+// reverse.
+func Reserved(name string) bool {
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r - 'A' + 'a'
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		}
+		return '-'
+	}, name)
+	return slices.ContainsFunc(reservedHeaders, func(reserved string) bool { return strings.HasPrefix(plain, reserved) })
 }
 
 // removeOwnCookies takes our cookies out of a request and leaves the others as

@@ -89,26 +89,54 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		named.RemoteAddr = address
 		r = &named
 	}
+	x := s.exchange(w, r)
+	switch {
+	case x == nil:
+	case plain:
+		x.redirectToTLS()
+	case paths.Own(r.URL.Path):
+		x.own()
+	default:
+		x.application()
+	}
+}
 
+// Authorize decides on a request to the application that somebody else passes
+// on, as if it had come here. If it may go on, it carries the headers that
+// Authorize returns, and the response to it those of w. Otherwise w has the
+// response.
+func (s *Server) Authorize(w http.ResponseWriter, r *http.Request) (identity http.Header, ok bool) {
+	defer s.recover(w, r)
+	x := s.exchange(w, r)
+	if x == nil {
+		return nil, false
+	}
+	x.absolute = true
+	if paths.Own(r.URL.Path) {
+		secure(w.Header())
+		x.fail(problem{status: http.StatusForbidden, code: "not_the_applications"})
+		return nil, false
+	}
+	v, ok := x.decide()
+	if !ok {
+		return nil, false
+	}
+	return identityOf(v), true
+}
+
+// exchange returns the exchange with a tenant, or answers that there is none and
+// returns nil.
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	t := s.Tenants.ByHost(canonicalHost(r.Host))
 	if t == nil {
 		if !s.Tenants.Synced() {
 			s.problem(w, r, problem{status: http.StatusServiceUnavailable, code: "starting"})
-			return
+			return nil
 		}
 		s.problem(w, r, problem{status: http.StatusNotFound, code: "tenant_unknown"})
-		return
+		return nil
 	}
-	v := &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
-	if plain {
-		v.redirectToTLS()
-		return
-	}
-	if !paths.Own(r.URL.Path) {
-		v.application()
-		return
-	}
-	v.own()
+	return &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
 }
 
 // redirectToTLS sends what came in by plain HTTP to the tenant's own host.
@@ -126,6 +154,9 @@ type exchange struct {
 	r       *http.Request
 	tenant  *tenant.Tenant
 	binding session.Binding
+	// absolute: a redirect names the tenant's host, since another server's
+	// answer carries it.
+	absolute bool
 }
 
 func bindingOf(t *tenant.Tenant) session.Binding {
@@ -188,9 +219,23 @@ func (x *exchange) metadata() {
 
 // application serves what is behind the gateway, to those who are signed in.
 func (x *exchange) application() {
+	v, ok := x.decide()
+	switch {
+	case !ok:
+	case x.proxy == nil:
+		secure(x.w.Header())
+		x.page(pages.Page{Status: http.StatusOK, Text: "signed_in", Who: v.session.Label(), Link: "/saml/logout"})
+	default:
+		x.proxy.ServeHTTP(x.w, withVisit(x.r, v))
+	}
+}
+
+// decide is the one decision on requests to the application, whoever passes them
+// on. It returns false if it has answered the request itself.
+func (x *exchange) decide() (visit, bool) {
 	if x.r.Method == http.MethodConnect || x.r.Method == http.MethodTrace {
 		x.allow(nil, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions)
-		return
+		return visit{}, false
 	}
 	s, err := x.current()
 	switch {
@@ -201,14 +246,10 @@ func (x *exchange) application() {
 		x.storeFailed("read session", err)
 	case s == nil:
 		x.challenge()
-	case x.proxy == nil:
-		secure(x.w.Header())
-		x.page(pages.Page{Status: http.StatusOK, Text: "signed_in", Who: s.Label(), Link: "/saml/logout"})
 	default:
-		x.proxy.ServeHTTP(x.w, withVisit(x.r, visit{
-			tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), renewed: x.renew(*s),
-		}))
+		return visit{tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), renewed: x.renew(*s)}, true
 	}
+	return visit{}, false
 }
 
 // current returns the browser's session if it counts and the tenant's rules
@@ -299,6 +340,9 @@ func (x *exchange) challenge() {
 	}
 	secure(x.w.Header())
 	login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
+	if x.absolute {
+		login.Scheme, login.Host = "https", x.host()
+	}
 	x.w.Header().Set("Location", login.String())
 	x.w.WriteHeader(http.StatusFound)
 }
