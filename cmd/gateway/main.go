@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/signal"
@@ -21,6 +22,7 @@ import (
 
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/admin"
+	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -78,6 +80,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 // config is the command line.
 type config struct {
 	listen, internalListen string
+	extAuthzListen         string
+	forwardAuthFrom        []netip.Prefix
 	tlsCertFile            string
 	tlsKeyFile             string
 	namespace, kubeconfig  string
@@ -108,11 +112,14 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		c                  config
 		upstream, operator string
 		trustedProxies     string
+		forwardAuthFrom    string
 	)
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
 	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /tenants and the administration API; empty for none")
+	flags.StringVar(&c.extAuthzListen, "ext-authz-listen", "", "`address` for Envoy's ext_authz over gRPC, without TLS: only Envoy may reach it; empty for none")
+	flags.StringVar(&forwardAuthFrom, "forward-auth-from", "", "`networks` of the servers that ask by forward authentication at /saml/auth, such as 10.1.2.3/32,fd00::/64; empty for none")
 	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
 	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
 	flags.StringVar(&c.namespace, "namespace", "", "`namespace` whose labelled Secrets are the tenants (default: $POD_NAMESPACE)")
@@ -161,7 +168,27 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		return config{}, fmt.Errorf("--trusted-proxies: %w", err)
 	}
 	c.trustedProxies = proxies
+	if c.forwardAuthFrom, err = parseNetworks(forwardAuthFrom); err != nil {
+		return config{}, err
+	}
 	return c, c.validate()
+}
+
+// parseNetworks reads --forward-auth-from. Everybody is no network: the headers
+// of who is in one say who asks for what.
+func parseNetworks(list string) ([]netip.Prefix, error) {
+	if list == "" {
+		return nil, nil
+	}
+	var networks []netip.Prefix
+	for text := range strings.SplitSeq(list, ",") {
+		network, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil || network.Bits() == 0 || network.Addr().Is4In6() {
+			return nil, fmt.Errorf("--forward-auth-from has %q, but it must be networks such as 10.1.2.3/32 or fd00::/64, and not all addresses", text)
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
 }
 
 func (c config) validate() error {
@@ -211,7 +238,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	options := gateway.Options{
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
-		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
+		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ForwardAuthFrom: c.forwardAuthFrom, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
 	}
 	if cluster, ok := source.(*configsource.Kubernetes); ok {
 		options.Authorize = admin.Kubernetes{Client: cluster.Client, Namespace: c.namespace}.Authorize
@@ -231,7 +258,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	internal := g.Internal()
 	public := newServer(g.Handler(), log)
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { failed <- g.Run(ctx) }()
@@ -244,6 +271,15 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 		private := newServer(internal, log)
 		defer func() { err = errors.Join(err, private.Close()) }()
 		go func() { failed <- private.Serve(internalListener) }()
+	}
+	if c.extAuthzListen != "" {
+		envoyListener, err := net.Listen("tcp", c.extAuthzListen)
+		if err != nil {
+			return errors.Join(fmt.Errorf("--ext-authz-listen: %w", err), public.Close())
+		}
+		envoy := authz.NewEnvoy(g)
+		defer envoy.Stop()
+		go func() { failed <- envoy.Serve(envoyListener) }()
 	}
 	log.Info("gateway started", "version", version, "listen", listener.Addr().String(), "tls", c.tlsCertFile != "")
 

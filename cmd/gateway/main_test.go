@@ -63,6 +63,11 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --database-url-file=u", "", "--cookie-key-file"},
 		{"--tenants-dir=/t --database=postgres://h/d", "", "--cookie-key-file"},
 		{"--tenants-dir=/t --database=d --data-dir=", "", "--data-dir"},
+		{"--tenants-dir=/t --forward-auth-from=10.1.2.3/32,fd00::/64 --ext-authz-listen=:9191", "", ""},
+		{"--tenants-dir=/t --forward-auth-from=10.1.2.3", "", "--forward-auth-from"},
+		{"--tenants-dir=/t --forward-auth-from=0.0.0.0/0", "", "--forward-auth-from"},
+		{"--tenants-dir=/t --forward-auth-from=10.0.0.0/8,::/0", "", "--forward-auth-from"},
+		{"--tenants-dir=/t --forward-auth-from=10.0.0.0/8,", "", "--forward-auth-from"},
 		{"--tenants-dir=/t extra", "", `"extra"`},
 		{"--unknown", "", "-unknown"},
 	} {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/audit"
+	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/server"
@@ -56,6 +58,9 @@ type Options struct {
 	Upstream *url.URL
 	// TrustedProxies may say who the client is, and whether it came by https.
 	TrustedProxies forwarded.Proxies
+	// ForwardAuthFrom are the networks of the servers that may ask by forward
+	// authentication; none by default.
+	ForwardAuthFrom []netip.Prefix
 	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
 	// none to ask.
 	Refresh func(ctx context.Context, tenant string) error
@@ -83,6 +88,7 @@ type Gateway struct {
 	// followKeys has the codec use new cookie keys until the context ends.
 	followKeys func(context.Context)
 	server     *server.Server
+	handler    http.Handler
 	audit      *audit.Log
 	admin      http.Handler // nil for none
 	log        *slog.Logger
@@ -138,6 +144,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		}),
 		audit: auditLog,
 	}
+	g.handler = authz.ForwardAuth(g.server, o.ForwardAuthFrom, g.server)
 	if o.Authorize != nil {
 		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, Now: o.Now, Log: o.Log, Audit: auditLog})
 	}
@@ -222,7 +229,12 @@ func (g *Gateway) Close() error {
 }
 
 // Handler serves the tenants' hosts.
-func (g *Gateway) Handler() http.Handler { return g.server }
+func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// Authorize implements authz.Authorizer.
+func (g *Gateway) Authorize(w http.ResponseWriter, r *http.Request) (http.Header, bool) {
+	return g.server.Authorize(w, r)
+}
 
 // Ready returns nil once the database was there and all tenants that there are
 // were loaded. It stays so without the database: sessions go on.

@@ -77,6 +77,9 @@ var rules = []rule{
 	{folder: "./internal/gateway/admin", never: operator, may: []string{
 		"./internal/administration", "./internal/gateway/audit", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
 	}},
+	{folder: "./internal/gateway/authz", never: operator, may: []string{
+		"./internal/gateway/server", "golang.org/x", "github.com/envoyproxy/go-control-plane/envoy", "google.golang.org/genproto/googleapis/rpc", "google.golang.org/grpc",
+	}},
 	{folder: "./internal/gateway/configsource", never: operator, may: []string{
 		"./internal/gateway/tenant", "./internal/tenantconfig",
 		"golang.org/x", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",

@@ -68,7 +68,7 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 			pr.Out.URL.RawQuery = joinQuery(upstream.RawQuery, pr.In.URL.RawQuery)
 			removeReserved(pr.Out.Header)
 			removeReserved(pr.Out.Trailer)
-			removeOwnCookies(pr.Out.Header)
+			RemoveOwnCookies(pr.Out.Header)
 			removeUpgrade(pr.Out.Header)
 			// What came in was removed, so that the client's address is all there is.
 			pr.SetXForwarded()
@@ -181,10 +181,10 @@ func Reserved(name string) bool {
 	return slices.ContainsFunc(reservedHeaders, func(reserved string) bool { return strings.HasPrefix(plain, reserved) })
 }
 
-// removeOwnCookies takes our cookies out of a request and leaves the others as
+// RemoveOwnCookies takes our cookies out of a request and leaves the others as
 // they were written: the application must not be able to lose or log a
 // session.
-func removeOwnCookies(h http.Header) {
+func RemoveOwnCookies(h http.Header) {
 	var kept []string
 	for _, line := range h.Values("Cookie") {
 		for pair := range strings.SplitSeq(line, ";") {
