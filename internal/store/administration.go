@@ -63,7 +63,8 @@ func (d *database) SetUserDisabled(ctx context.Context, tenant, id string, disab
 		// A sign-in holds the user's row until its session is there, or comes
 		// after and finds that the user is disabled.
 		user, err = scanUser(tx.QueryRowContext(ctx,
-			`UPDATE users SET disabled_at = CASE WHEN CAST($1 AS BIGINT) > 0 AND disabled_at > 0 THEN disabled_at ELSE CAST($1 AS BIGINT) END
+			`UPDATE users SET disabled_at = CASE WHEN CAST($1 AS BIGINT) > 0 AND disabled_at > 0 THEN disabled_at ELSE CAST($1 AS BIGINT) END,
+				inactive_at = CASE WHEN CAST($1 AS BIGINT) > 0 THEN inactive_at ELSE 0 END
 			 WHERE tenant = $2 AND id = $3 RETURNING `+userColumns, since, tenant, id))
 		if err != nil || !disabled {
 			return err

@@ -82,7 +82,7 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 		if err := lock(ctx, tx, d.engine.shareIDP, in.Tenant, in.IDPEntityID); err != nil {
 			return err
 		}
-		if err := insertOnce(ctx, tx, ErrReplayed,
+		if err := affect(ctx, tx, ErrReplayed,
 			`INSERT INTO used_assertions (tenant, idp_entity_id, assertion_id, expires_at)
 			 VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, idp_entity_id, assertion_id)
 			 DO UPDATE SET expires_at = excluded.expires_at WHERE used_assertions.expires_at <= $5`,
@@ -90,7 +90,7 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 			return err
 		}
 		if in.RequestID != "" {
-			if err := insertOnce(ctx, tx, ErrRequestAnswered,
+			if err := affect(ctx, tx, ErrRequestAnswered,
 				`INSERT INTO answered_requests (tenant, request_id, expires_at)
 				 VALUES ($1, $2, $3) ON CONFLICT (tenant, request_id)
 				 DO UPDATE SET expires_at = excluded.expires_at WHERE answered_requests.expires_at <= $4`,
@@ -104,12 +104,14 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 		case ended:
 			return ErrLoggedOut
 		}
-		user, err := d.signInUser(ctx, tx, in, now)
+		user, created, err := d.signInUser(ctx, tx, in, now)
 		switch {
 		case err != nil:
 			return err
 		case !user.DisabledAt.IsZero():
 			return ErrUserDisabled
+		case !user.InactiveAt.IsZero():
+			return ErrUserInactive
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at,
@@ -119,7 +121,7 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 			in.IDPEntityID, in.AssertionID, nameID, in.NameID.Value, in.SessionIndex); err != nil {
 			return err
 		}
-		result = SignInResult{User: user, Created: user.SignIns == 1}
+		result = SignInResult{User: user, Created: created}
 		return nil
 	})
 	if err != nil {
@@ -130,46 +132,57 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 
 // signInUser creates or updates the user who signs in. The common case, a user
 // who is known, is one statement and takes no lock.
-func (d *database) signInUser(ctx context.Context, tx *transaction, in SignIn, now int64) (User, error) {
+func (d *database) signInUser(ctx context.Context, tx *transaction, in SignIn, now int64) (_ User, created bool, err error) {
 	if strings.Contains(in.Profile.StableID, userKeySeparator) {
-		return User{}, errors.New("the stable ID has a line break") // it could be another's key
+		return User{}, false, errors.New("the stable ID has a line break") // it could be another's key
 	}
 	key := userKey(in.Profile)
 	user, err := updateUser(ctx, tx, in, key, now)
 	if !errors.Is(err, ErrNotFound) {
-		return user, err
+		return user, false, err
 	}
 	// One after the other from here: the next one finds the user that the one
 	// before has made.
 	if err := lock(ctx, tx, d.engine.holdUsers, in.Tenant); err != nil {
-		return User{}, err
+		return User{}, false, err
 	}
 	for _, known := range []string{key, in.Profile.StableID} {
 		if user, err = updateUser(ctx, tx, in, known, now); !errors.Is(err, ErrNotFound) {
-			return user, err
+			return user, false, err
 		}
 	}
 	if in.Provisioning.ExistingOnly {
-		return User{}, ErrUserUnknown
+		return User{}, false, ErrUserUnknown
 	}
-	if limit := in.Provisioning.MaxUsers; limit > 0 {
-		var users int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM users WHERE tenant = $1 LIMIT $2) AS first`,
-			in.Tenant, limit).Scan(&users); err != nil {
-			return User{}, err
-		}
-		if users >= limit {
-			return User{}, ErrTooManyUsers
-		}
+	if err := roomForOne(ctx, tx, in.Tenant, in.Provisioning.MaxUsers); err != nil {
+		return User{}, false, err
 	}
 	groups, err := encodeGroups(in.Profile.Groups)
 	if err != nil {
-		return User{}, err
+		return User{}, false, err
 	}
 	p := in.Profile
-	return scanUser(tx.QueryRowContext(ctx,
-		`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0) RETURNING `+userColumns,
+	user, err = scanUser(tx.QueryRowContext(ctx,
+		`INSERT INTO users (`+userColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0, 0) RETURNING `+userColumns,
 		in.NewUserID, in.Tenant, in.IDPEntityID, key, p.Email, p.GivenName, p.Surname, p.DisplayName, groups, now, now))
+	return user, true, err
+}
+
+// roomForOne returns ErrTooManyUsers if the tenant has as many as it may, which
+// for zero are any number. It comes after holdUsers.
+func roomForOne(ctx context.Context, tx *transaction, tenant string, limit int) error {
+	if limit <= 0 {
+		return nil
+	}
+	var users int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM users WHERE tenant = $1 LIMIT $2) AS first`,
+		tenant, limit).Scan(&users); err != nil {
+		return err
+	}
+	if users >= limit {
+		return ErrTooManyUsers
+	}
+	return nil
 }
 
 // updateUser updates the user whom the database knows by that key, and makes it
@@ -282,7 +295,7 @@ func (d *database) RecordLogout(ctx context.Context, l Logout) (map[string]time.
 		if err := lock(ctx, tx, d.engine.holdIDP, l.Tenant, l.IDPEntityID); err != nil {
 			return err
 		}
-		if err := insertOnce(ctx, tx, ErrReplayed,
+		if err := affect(ctx, tx, ErrReplayed,
 			`INSERT INTO logouts (tenant, idp_entity_id, request_id, issued_at, expires_at, name_id, session_indexes)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, idp_entity_id, request_id)
 			 DO UPDATE SET issued_at = excluded.issued_at, expires_at = excluded.expires_at,
@@ -489,10 +502,10 @@ func (d *database) purge(ctx context.Context, tx *transaction, before int64) err
 	return nil
 }
 
-// insertOnce runs an insert that ignores conflicts, and returns taken when
-// there was one.
-func insertOnce(ctx context.Context, tx *transaction, taken error, insert string, args ...any) error {
-	result, err := tx.ExecContext(ctx, insert, args...)
+// affect runs a statement, and returns none if it has changed no row: as an
+// insert that ignores conflicts, when there was one.
+func affect(ctx context.Context, tx *transaction, none error, statement string, args ...any) error {
+	result, err := tx.ExecContext(ctx, statement, args...)
 	if err != nil {
 		return err
 	}
@@ -500,23 +513,23 @@ func insertOnce(ctx context.Context, tx *transaction, taken error, insert string
 	case err != nil:
 		return err
 	case n == 0:
-		return taken
+		return none
 	}
 	return nil
 }
 
 const userColumns = `id, tenant, idp_entity_id, stable_id, email, given_name, surname,
-	display_name, groups, created_at, last_sign_in_at, sign_ins, disabled_at`
+	display_name, groups, created_at, last_sign_in_at, sign_ins, disabled_at, inactive_at`
 
 func scanUser(row scanner) (User, error) {
 	var (
-		u                           User
-		key, groups                 string
-		created, lastSeen, disabled int64
+		u                                     User
+		key, groups                           string
+		created, lastSeen, disabled, inactive int64
 	)
 	if err := row.Scan(&u.ID, &u.Tenant, &u.IDPEntityID, &key, &u.Profile.Email,
 		&u.Profile.GivenName, &u.Profile.Surname, &u.Profile.DisplayName, &groups,
-		&created, &lastSeen, &u.SignIns, &disabled); err != nil {
+		&created, &lastSeen, &u.SignIns, &disabled, &inactive); err != nil {
 		return User{}, orNotFound(err)
 	}
 	u.Profile.StableID, u.Profile.UserIDSource, _ = strings.Cut(key, userKeySeparator)
@@ -524,9 +537,14 @@ func scanUser(row scanner) (User, error) {
 	if u.Profile.Groups, err = decodeGroups(groups); err != nil {
 		return User{}, err
 	}
-	u.CreatedAt, u.LastSignInAt = fromMilli(created), fromMilli(lastSeen)
-	if disabled > 0 {
-		u.DisabledAt = fromMilli(disabled)
+	u.CreatedAt = fromMilli(created)
+	for _, moment := range []struct {
+		milli int64
+		time  *time.Time
+	}{{lastSeen, &u.LastSignInAt}, {disabled, &u.DisabledAt}, {inactive, &u.InactiveAt}} {
+		if moment.milli > 0 {
+			*moment.time = fromMilli(moment.milli)
+		}
 	}
 	return u, nil
 }

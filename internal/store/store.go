@@ -34,7 +34,9 @@ var (
 	ErrTooManyUsers = errors.New("the tenant has as many users as it may have")
 	// ErrUserDisabled says that the user was disabled.
 	ErrUserDisabled = errors.New("user is disabled")
-	// ErrNotFound says that there is no such session or user.
+	// ErrUserInactive says that the customer's directory has the user as inactive.
+	ErrUserInactive = errors.New("user is inactive in the customer's directory")
+	// ErrNotFound says that there is no such session, user or group.
 	ErrNotFound = errors.New("not found")
 )
 
@@ -73,8 +75,8 @@ type Store interface {
 	ListUsers(ctx context.Context, q UserQuery) ([]User, error)
 	// GetUser returns a user of a tenant, or ErrNotFound.
 	GetUser(ctx context.Context, tenant, id string) (User, error)
-	// SetUserDisabled keeps a user out, or lets the user in again, or returns
-	// ErrNotFound. Disabling ends all of the user's sessions in the same
+	// SetUserDisabled keeps a user out, or lets the user in again whoever kept the
+	// user out, or returns ErrNotFound. Disabling ends all of the user's sessions in the same
 	// transaction and returns them as RecordLogout does. A sign-in at the same
 	// time gets ErrUserDisabled, or its session ends.
 	SetUserDisabled(ctx context.Context, tenant, id string, disabled bool) (User, map[string]time.Time, error)
@@ -87,6 +89,7 @@ type Store interface {
 	AppendAudit(ctx context.Context, entries []AuditEntry) error
 	// ListAudit returns entries, the latest first.
 	ListAudit(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
+	Directory
 	// Close releases what the engine holds.
 	Close() error
 }
@@ -238,12 +241,14 @@ type User struct {
 	IDPEntityID string
 	Profile     Profile
 
-	CreatedAt    time.Time
+	CreatedAt time.Time
+	// LastSignInAt is zero before the first.
 	LastSignInAt time.Time
 	// SignIns counts them, the first included.
 	SignIns int64
-	// DisabledAt is zero unless the user is kept out.
-	DisabledAt time.Time
+	// DisabledAt is zero unless an administrator keeps the user out, InactiveAt
+	// unless the customer's directory does.
+	DisabledAt, InactiveAt time.Time
 }
 
 // Session is what was recorded of a session. Groups are SignIn.SessionGroups.

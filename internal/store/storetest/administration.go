@@ -19,9 +19,9 @@ func (s *suite) of(n int, tenant, user string) store.SignIn {
 	return in
 }
 
-func (s *suite) disable(t *testing.T, tenant, id string, disabled bool) (store.User, []string) {
+func (s *suite) disable(t *testing.T, id string, disabled bool) (store.User, []string) {
 	t.Helper()
-	user, ended, err := s.SetUserDisabled(t.Context(), tenant, id, disabled)
+	user, ended, err := s.SetUserDisabled(t.Context(), "acme", id, disabled)
 	if err != nil {
 		t.Fatalf("SetUserDisabled: %v", err)
 	}
@@ -40,7 +40,7 @@ func disabledUser(t *testing.T, s *suite) {
 	}
 
 	begin := s.clock.Now()
-	user, ended := s.disable(t, "acme", alice.ID, true)
+	user, ended := s.disable(t, alice.ID, true)
 	if !user.DisabledAt.Equal(begin) || !slices.Equal(ended, []string{"session-1", "session-2"}) {
 		t.Errorf("disabled at %v, ended %v", user.DisabledAt, ended)
 	}
@@ -55,11 +55,11 @@ func disabledUser(t *testing.T, s *suite) {
 	}
 	// Again changes nothing.
 	s.clock.Advance(time.Minute)
-	if user, ended := s.disable(t, "acme", alice.ID, true); !user.DisabledAt.Equal(begin) || len(ended) != 0 {
+	if user, ended := s.disable(t, alice.ID, true); !user.DisabledAt.Equal(begin) || len(ended) != 0 {
 		t.Errorf("disabled again at %v, ended %v", user.DisabledAt, ended)
 	}
 
-	if user, ended := s.disable(t, "acme", alice.ID, false); !user.DisabledAt.IsZero() || len(ended) != 0 {
+	if user, ended := s.disable(t, alice.ID, false); !user.DisabledAt.IsZero() || len(ended) != 0 {
 		t.Errorf("enabled: %+v, ended %v", user, ended)
 	}
 	// The assertion of before was not used up.
@@ -68,22 +68,26 @@ func disabledUser(t *testing.T, s *suite) {
 	}
 }
 
+func disable(t *testing.T, at store.Store, user store.User) error {
+	_, _, err := at.SetUserDisabled(t.Context(), user.Tenant, user.ID, true)
+	return err
+}
+
 // Whichever is first, the other one must see it.
-func disableAt(t *testing.T, s *suite, stores ...store.Store) {
+func keepOutAt(t *testing.T, s *suite, keepOut func(*testing.T, store.Store, store.User) error, stores ...store.Store) {
 	const pairs = 20
-	users := make([]string, pairs)
+	users := make([]store.User, pairs)
 	for n := range users {
-		users[n] = s.record(t, s.of(n, "acme", fmt.Sprint("user-", n))).User.ID
+		users[n] = s.record(t, s.of(n, "acme", fmt.Sprint("user-", n))).User
 	}
 	refused := make([]bool, pairs)
 	for _, err := range parallel(2*pairs, func(i int) error {
 		n, at := i/2, stores[i%len(stores)]
 		if i%2 == 0 {
-			_, _, err := at.SetUserDisabled(t.Context(), "acme", users[n], true)
-			return err
+			return keepOut(t, at, users[n])
 		}
 		_, err := at.RecordSignIn(t.Context(), s.of(pairs+n, "acme", fmt.Sprint("user-", n)))
-		if refused[n] = errors.Is(err, store.ErrUserDisabled); refused[n] {
+		if refused[n] = errors.Is(err, store.ErrUserDisabled) || errors.Is(err, store.ErrUserInactive); refused[n] {
 			return nil
 		}
 		return err

@@ -72,7 +72,18 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"a session that was ended before it begins does not begin", logoutFirst},
 		{"a logout and a sign-in at once leave no session", logoutMeanwhile},
 		{"a disabled user is kept out until enabled", disabledUser},
-		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite) { disableAt(t, s, s.Store) }},
+		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite) { keepOutAt(t, s, disable, s.Store) }},
+		{"a user of the directory and the sign-in are one user", directoryUserSignsIn},
+		{"who has signed in before is the user of the directory", directoryAdopts},
+		{"an inactive user is kept out until active", inactiveUser},
+		{"whoever signs in while becoming inactive is out afterwards", func(t *testing.T, s *suite) { keepOutAt(t, s, deactivate, s.Store) }},
+		{"names and IDs of a directory are taken once in a tenant", directoryNames},
+		{"who signs in by another ID has no sessions any more", directoryRenames},
+		{"a deleted user of the directory has no sessions, and begins anew", directoryDeletes},
+		{"a directory has no more users than the tenant may", directoryLimit},
+		{"groups of a directory have its users as members", directoryGroups},
+		{"parallel changes of members all count", func(t *testing.T, s *suite) { membersAt(t, s, s.Store) }},
+		{"users and groups of a directory are found by page and by filter", directoryLists},
 		{"users and sessions are listed by page and by filter", lists},
 		{"sessions end by user, by ID and by tenant", endSessions},
 		{"audit entries are found until they expire", auditEntries},
@@ -110,7 +121,13 @@ func RunReplicas(t *testing.T, newOpen func(t *testing.T) Open) {
 			unknownAt(t, s, s.Store, other)
 		}},
 		{"whoever signs in while being disabled is out afterwards", func(t *testing.T, s *suite, other store.Store) {
-			disableAt(t, s, s.Store, other)
+			keepOutAt(t, s, disable, s.Store, other)
+		}},
+		{"whoever signs in while becoming inactive is out afterwards", func(t *testing.T, s *suite, other store.Store) {
+			keepOutAt(t, s, deactivate, s.Store, other)
+		}},
+		{"parallel changes of members all count", func(t *testing.T, s *suite, other store.Store) {
+			membersAt(t, s, s.Store, other)
 		}},
 		{"a revocation is heard of by the other replica", func(t *testing.T, s *suite, other store.Store) {
 			awaitRevoked(t, s.Store, other, s.clock)

@@ -1,0 +1,37 @@
+-- When the customer's directory said that the user is not active; 0 if it did
+-- not.
+ALTER TABLE users ADD COLUMN inactive_at BIGINT NOT NULL DEFAULT 0;
+
+-- What the directory has said of users and groups, by SCIM.
+CREATE TABLE directory_users (
+    user_id     TEXT COLLATE "C" PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    tenant      TEXT COLLATE "C" NOT NULL,
+    user_name   TEXT COLLATE "C" NOT NULL,
+    external_id TEXT COLLATE "C" NOT NULL,
+    resource    TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    UNIQUE (tenant, user_name)
+);
+CREATE INDEX directory_users_external ON directory_users (tenant, external_id);
+CREATE INDEX directory_users_tenant ON directory_users (tenant, user_id);
+
+CREATE TABLE directory_groups (
+    id           TEXT COLLATE "C" PRIMARY KEY,
+    tenant       TEXT COLLATE "C" NOT NULL,
+    display_name TEXT COLLATE "C" NOT NULL,
+    external_id  TEXT COLLATE "C" NOT NULL,
+    resource     TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    modified_at  BIGINT NOT NULL
+);
+CREATE INDEX directory_groups_tenant ON directory_groups (tenant, id);
+CREATE INDEX directory_groups_name ON directory_groups (tenant, display_name);
+CREATE INDEX directory_groups_external ON directory_groups (tenant, external_id);
+
+CREATE TABLE directory_members (
+    group_id TEXT COLLATE "C" NOT NULL REFERENCES directory_groups (id) ON DELETE CASCADE,
+    user_id  TEXT COLLATE "C" NOT NULL REFERENCES directory_users (user_id) ON DELETE CASCADE,
+    PRIMARY KEY (group_id, user_id)
+);
+CREATE INDEX directory_members_user ON directory_members (user_id);
