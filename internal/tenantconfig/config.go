@@ -228,7 +228,25 @@ type Provisioning struct {
 	// KeepAttributes are the properties of a user, as in AttributeMapping, that no
 	// sign-in but the first changes in the store.
 	KeepAttributes []string `json:"keepAttributes,omitempty"`
+	// SCIM lets the customer's directory keep the users; nil for not.
+	SCIM *SCIM `json:"scim,omitempty"`
 }
+
+// SCIM says who may keep a tenant's users by SCIM, and who they are.
+type SCIM struct {
+	// TokenSHA256 are hashes of bearer tokens, in hexadecimal; with none of them
+	// nobody may. A token is random and long, so that its hash tells nothing.
+	TokenSHA256 []string `json:"tokenSHA256"`
+	// IdentifiedBy is the attribute by whose value users sign in: it is the stable
+	// ID of Profile. Empty is IdentifiedByExternalID.
+	IdentifiedBy string `json:"identifiedBy,omitempty"`
+}
+
+// Values of SCIM.IdentifiedBy.
+const (
+	IdentifiedByExternalID = ""
+	IdentifiedByUserName   = "UserName"
+)
 
 // ProvisioningMode says who is created.
 type ProvisioningMode string

@@ -299,6 +299,18 @@ func cleanName(value string) string {
 	return strings.TrimSpace(strings.Join(strings.FieldsFunc(value, isMark), ""))
 }
 
+// Presentable is a name or an address that somebody else than an assertion has
+// told, cleaned, or nothing if it cannot be shown.
+func Presentable(value string) string {
+	if value = cleanName(value); check("", value, maxValueBytes) != nil {
+		return ""
+	}
+	return value
+}
+
+// CheckUserID says what keeps value from being the stable ID of anybody.
+func CheckUserID(value string) error { return check("userID", value, maxValueBytes) }
+
 // check refuses what could break a header, a page or a comparison.
 func check(property, value string, limit int) error {
 	invalid := func(why string) error {

@@ -21,6 +21,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
+	"cequence.cloud/saml-operator/internal/gateway/scim"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/store"
@@ -57,6 +58,7 @@ type Server struct {
 	groups      *groupCache
 	rollovers   *rollovers
 	crossOrigin *http.CrossOriginProtection
+	directory   *scim.Handler
 }
 
 // New returns a Server.
@@ -64,6 +66,7 @@ func New(o Options) *Server {
 	s := &Server{
 		Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection(),
 		rollovers: newRollovers(o.Tenants, o.Refresh, o.Log),
+		directory: scim.New(scim.Options{Store: o.Store, Revocations: o.Revocations, Now: o.Now, Log: o.Log, Audit: o.Audit}),
 	}
 	if o.Upstream != nil {
 		s.proxy = newProxy(o.Upstream, o.Log, func(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +177,10 @@ func (x *exchange) own() {
 
 	if x.tenant.Config.Disabled && (x.r.URL.Path == "/saml/login" || x.r.URL.Path == "/saml/acs") {
 		x.disabled()
+		return
+	}
+	if x.tenant.Config.Provisioning.SCIM != nil && scim.Path(x.r.URL.Path) {
+		x.directory.Serve(x.w, x.r, x.tenant)
 		return
 	}
 	switch x.r.URL.Path {

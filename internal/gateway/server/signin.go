@@ -331,6 +331,10 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		x.deny(assertion, "user_disabled", errors.New("an administrator has disabled this user: "+
 			"enable the user by kubectl saml enable-user if that is over"))
 		return
+	case errors.Is(err, store.ErrUserInactive):
+		x.deny(assertion, "user_inactive", errors.New("the customer's directory has this user as inactive: "+
+			"its administrator can assign the user to the application again"))
+		return
 	case errors.Is(err, store.ErrUserUnknown):
 		x.deny(assertion, "user_unknown", errors.New("provisioning.mode is Existing, and this user has not been created: "+
 			"create the user, or let sign-ins do so by the mode JustInTime"))
