@@ -127,7 +127,7 @@ func (r *SAMLTenantReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 // run works through the phases until one ends the work.
 func (r *SAMLTenantReconciler) run(ctx context.Context, s *scope) outcome {
 	for _, phase := range []func(context.Context, *scope) outcome{
-		r.claim, r.load, r.fetch, r.accept, r.key, r.render, r.apply, r.publish, r.gateway,
+		r.claim, r.load, r.fetch, r.accept, r.key, r.scim, r.render, r.apply, r.publish, r.gateway,
 	} {
 		if end := phase(ctx, s); end.kind != proceed {
 			return r.keepOut(ctx, s, end)

@@ -213,7 +213,7 @@ func (r *SAMLTenantReconciler) render(_ context.Context, s *scope) outcome {
 	sp, err := s.keys.forMetadata(render.SignsMetadata(s.tenant))
 	var files tenantconfig.Files
 	if err == nil {
-		files, err = render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), sp)
+		files, err = render.Files(s.tenant, r.BaseDomain, s.idp, s.withdrawnCertificates(), sp, s.scimTokens)
 	}
 	if err != nil {
 		return s.fail(stalled, v1alpha1.ConditionConfigRendered, v1alpha1.ReasonApplyFailed, "the configuration cannot be rendered: "+err.Error(), nil)

@@ -62,6 +62,9 @@ func references(o client.Object) []string {
 	if sp := tenant.Spec.ServiceProvider; sp != nil && sp.KeySecretRef != nil {
 		names = append(names, kindSecret+"/"+sp.KeySecretRef.Name)
 	}
+	if name := tokenRef(tenant); name != "" {
+		names = append(names, kindSecret+"/"+name)
+	}
 	return names
 }
 

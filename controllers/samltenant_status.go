@@ -82,6 +82,8 @@ type scope struct {
 	// if none is.
 	graceDue   time.Time
 	keyProblem string
+	// scimTokens may keep users, as provisioning.scim says.
+	scimTokens render.SCIMTokens
 	files      tenantconfig.Files
 	notes      []note
 }
@@ -96,6 +98,9 @@ func (s *scope) isNew() bool { return s.tenant.Status.ServiceProvider == nil }
 // announce publishes what the customer's administrator needs first.
 func (s *scope) announce(base render.BaseDomain) {
 	sp := base.ServiceProvider(s.tenant.Spec.CustomerName)
+	if tokenRef(s.tenant) != "" {
+		sp.SCIMURL = sp.SignOnURL + tenantconfig.SCIMPath
+	}
 	s.tenant.Status.ServiceProvider = &sp
 	if meta.FindStatusCondition(s.tenant.Status.Conditions, v1alpha1.ConditionReady) == nil {
 		message := "the identity provider's metadata is being fetched for the first time"

@@ -28,6 +28,10 @@ const (
 	// ConditionGatewaySynced tells whether the gateway pods started from the
 	// current configuration. Absent when the operator does not roll a gateway.
 	ConditionGatewaySynced = "GatewaySynced"
+	// ConditionSCIMReady tells whether the customer's directory has a token to
+	// keep users with. Absent without provisioning.scim. Sign-ins do not depend on
+	// it.
+	ConditionSCIMReady = "SCIMReady"
 )
 
 // Reasons of Ready, Reconciling and several other conditions.
@@ -125,3 +129,6 @@ const (
 	// changes; status.key.lastHandledRotateAt echoes the value that was handled.
 	AnnotationRotateKeyRequestedAt = "sso.cequence.cloud/rotate-key-requested-at"
 )
+
+// ReasonTokenSecretInvalid is the reason of SCIMReady besides Succeeded.
+const ReasonTokenSecretInvalid = "TokenSecretInvalid"

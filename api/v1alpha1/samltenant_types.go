@@ -286,7 +286,35 @@ type Provisioning struct {
 	// +listType=atomic
 	// +optional
 	KeepAttributes []ProfileAttribute `json:"keepAttributes,omitempty"`
+
+	// SCIM lets the customer's directory keep users and groups by SCIM 2.0, at
+	// status.serviceProvider.scimURL. Unset: it does not.
+	// +optional
+	SCIM *SCIM `json:"scim,omitempty"`
 }
+
+// SCIM says who may keep a tenant's users, and who they are.
+type SCIM struct {
+	// TokenSecretRef names a Secret in the tenant's namespace. The value of each
+	// of its keys is a bearer token, of 32 to 1024 random letters, digits or signs;
+	// there are at most 5, so that one replaces another without a pause.
+	TokenSecretRef SecretReference `json:"tokenSecretRef"`
+
+	// IdentifiedBy is the attribute whose value is the user's ID at a sign-in, as
+	// attributeMapping.userID or the NameID has it. Unset: ExternalID.
+	// +optional
+	IdentifiedBy SCIMIdentifier `json:"identifiedBy,omitempty"`
+}
+
+// SCIMIdentifier is an attribute of a user of the directory.
+// +kubebuilder:validation:Enum=ExternalID;UserName
+type SCIMIdentifier string
+
+// Values of SCIMIdentifier.
+const (
+	SCIMExternalID SCIMIdentifier = "ExternalID"
+	SCIMUserName   SCIMIdentifier = "UserName"
+)
 
 // ProvisioningMode says who is created.
 // +kubebuilder:validation:Enum=JustInTime;Existing
@@ -565,6 +593,10 @@ type ServiceProviderStatus struct {
 	// SLOURL takes logout messages ("Logout Url").
 	// +optional
 	SLOURL string `json:"sloURL,omitempty"`
+	// SCIMURL is where the customer's directory keeps users ("Tenant URL"), if
+	// provisioning.scim is set.
+	// +optional
+	SCIMURL string `json:"scimURL,omitempty"`
 }
 
 // IDPStatus describes the identity provider's metadata in use.

@@ -65,4 +65,9 @@ func visible(s string) string {
 	}, s)
 }
 
-func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}

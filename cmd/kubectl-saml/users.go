@@ -25,8 +25,11 @@ func (p *plugin) usersCommand() *cobra.Command {
 					var rows [][]string
 					for _, u := range users {
 						state := "enabled"
-						if u.DisabledAt != nil {
+						switch {
+						case u.DisabledAt != nil:
 							state = "disabled"
+						case u.InactiveAt != nil:
+							state = "inactive"
 						}
 						rows = append(rows, []string{u.ID, u.Email, u.StableID, state, moment(u.LastSignInAt), fmt.Sprint(u.SignIns)})
 					}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -195,7 +196,11 @@ func renderTenant(ctx context.Context, tenant *v1alpha1.SAMLTenant, all []*v1alp
 	if err != nil {
 		return "", err
 	}
-	files, err := render.Files(tenant, base, idp, nil, keys)
+	tokens, err := tokensIn(directory, tenant)
+	if err != nil {
+		return "", err
+	}
+	files, err := render.Files(tenant, base, idp, nil, keys, tokens)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", v1alpha1.ReasonApplyFailed, err)
 	}
@@ -287,6 +292,24 @@ func keyIn(directory string, tenant *v1alpha1.SAMLTenant, base render.BaseDomain
 		return render.SPKeys{}, err
 	}
 	return render.SPKeys{Certificates: []*x509.Certificate{parsed}, Signer: signer}, nil
+}
+
+// tokensFile has the tokens of a tenant's directory, one in a line.
+const tokensFile = "scim-tokens"
+
+func tokensIn(directory string, tenant *v1alpha1.SAMLTenant) (render.SCIMTokens, error) {
+	if p := tenant.Spec.Provisioning; p == nil || p.SCIM == nil {
+		return nil, nil
+	}
+	text, err := os.ReadFile(filepath.Join(directory, tokensFile)) //nolint:gosec // below the directory that the user names
+	if err != nil {
+		return nil, fmt.Errorf("%s: provisioning.scim names a Secret of a cluster; put its tokens, one in a line, into %s in %s: %w", v1alpha1.ReasonTokenSecretInvalid, tokensFile, directory, err)
+	}
+	tokens, err := render.HashTokens(bytes.Fields(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s in %s: %w", v1alpha1.ReasonTokenSecretInvalid, tokensFile, directory, err)
+	}
+	return tokens, nil
 }
 
 // writeFiles replaces each file that differs at once, the configuration last:

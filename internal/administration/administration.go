@@ -34,10 +34,12 @@ type User struct {
 	DisplayName  string    `json:"displayName"`
 	Groups       []string  `json:"groups"`
 	CreatedAt    time.Time `json:"createdAt"`
-	LastSignInAt time.Time `json:"lastSignInAt"`
+	LastSignInAt time.Time `json:"lastSignInAt,omitzero"`
 	SignIns      int64     `json:"signIns"`
-	// DisabledAt is nil unless the user is kept out.
+	// DisabledAt is nil unless an administrator keeps the user out, InactiveAt
+	// unless the customer's directory does.
 	DisabledAt *time.Time `json:"disabledAt,omitempty"`
+	InactiveAt *time.Time `json:"inactiveAt,omitempty"`
 }
 
 // UserPatch changes a user.

@@ -82,7 +82,9 @@ func newUser(userName, externalID string) string {
 		"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"Sales"}}`, externalID, userName)
 }
 
-func filtered(path, filter string) string { return path + "?" + url.Values{"filter": {filter}}.Encode() }
+func filtered(path, filter string) string {
+	return path + "?" + url.Values{"filter": {filter}}.Encode()
+}
 
 // alicesID is how acme's IdP knows alice.
 const alicesID = "alice@acme.example"

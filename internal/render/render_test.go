@@ -71,7 +71,7 @@ func acme() *v1alpha1.SAMLTenant {
 
 // Run with -update to accept a change of what is rendered.
 func TestFilesAreTheGoldenOnes(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +98,14 @@ func TestFilesAreTheGoldenOnes(t *testing.T) {
 // Certificates in another order, and dates of validity, are no change.
 func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 	d := accepted(t)
-	first, err := render.Files(acme(), base(t), d, nil, certificates(t))
+	first, err := render.Files(acme(), base(t), d, nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(d.SigningCertificates)
 	d.ValidUntil = time.Now().Add(time.Hour)
 	d.CacheDuration = time.Minute
-	second, err := render.Files(acme(), base(t), d, nil, certificates(t))
+	second, err := render.Files(acme(), base(t), d, nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 
 func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 	d := accepted(t)
-	files, err := render.Files(acme(), base(t), d, nil, certificates(t))
+	files, err := render.Files(acme(), base(t), d, nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestMetadataReadsBackAsItWasAccepted(t *testing.T) {
 
 // An implementation that is not ours reads our metadata.
 func TestSPMetadataIsReadByAnother(t *testing.T) {
-	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t))
+	files, err := render.Files(acme(), base(t), accepted(t), nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestAMappedUserIDIsRequired(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.AttributeMapping = test.spec
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func TestRequestsAreSignedWhenTheIDPOrTheTenantWantsIt(t *testing.T) {
 		d, tenant := accepted(t), acme()
 		d.WantAuthnRequestsSigned = test.wanted
 		tenant.Spec.ServiceProvider = &v1alpha1.ServiceProvider{SignAuthnRequests: test.tenant}
-		files, err := render.Files(tenant, base(t), d, nil, certificates(t))
+		files, err := render.Files(tenant, base(t), d, nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func rendered(t *testing.T, spec *v1alpha1.ServiceProvider, d *idpmetadata.Descr
 	t.Helper()
 	tenant := acme()
 	tenant.Spec.ServiceProvider = spec
-	files, err := render.Files(tenant, base(t), d, nil, certificates(t))
+	files, err := render.Files(tenant, base(t), d, nil, certificates(t), nil)
 	if err != nil {
 		return tenantconfig.Config{}, err
 	}
@@ -298,7 +298,7 @@ func TestSingleLogoutEndpoints(t *testing.T) {
 	}
 	config := func() tenantconfig.Config {
 		t.Helper()
-		files, err := render.Files(acme(), base(t), d, nil, certificates(t))
+		files, err := render.Files(acme(), base(t), d, nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +349,7 @@ func TestWithdrawnCertificatesAreTrustedAndNotPublished(t *testing.T) {
 	d := accepted(t)
 	withdrawn := d.SigningCertificates[:1]
 	d.SigningCertificates = d.SigningCertificates[1:]
-	files, err := render.Files(acme(), base(t), d, withdrawn, certificates(t))
+	files, err := render.Files(acme(), base(t), d, withdrawn, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +384,7 @@ func TestGroups(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.AttributeMapping, tenant.Spec.Authorization = test.mapping, test.authorization
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,7 +407,7 @@ func TestAcceptedExpiredCertificates(t *testing.T) {
 	}{{nil, 0}, {&at, at.Unix()}} {
 		tenant := acme()
 		tenant.Spec.AcceptExpiredCertificatesUntil = test.until
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -433,7 +433,7 @@ func TestAccessOfATenant(t *testing.T) {
 	} {
 		tenant := acme()
 		tenant.Spec.Access, tenant.Status.SessionsNotBefore = test.access, test.at
-		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +449,7 @@ func TestAccessOfATenant(t *testing.T) {
 
 func TestBothKeysArePublishedDuringARotation(t *testing.T) {
 	current, next := certificates(t).Certificates[0], accepted(t).SigningCertificates[0]
-	files, err := render.Files(acme(), base(t), accepted(t), nil, render.SPKeys{Certificates: []*x509.Certificate{current, next}})
+	files, err := render.Files(acme(), base(t), accepted(t), nil, render.SPKeys{Certificates: []*x509.Certificate{current, next}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -498,7 +498,7 @@ func TestRulesOfEntryAreRendered(t *testing.T) {
 
 func configOf(t *testing.T, tenant *v1alpha1.SAMLTenant) tenantconfig.Config {
 	t.Helper()
-	files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t))
+	files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -507,4 +507,42 @@ func configOf(t *testing.T, tenant *v1alpha1.SAMLTenant) tenantconfig.Config {
 		t.Fatal(err)
 	}
 	return config
+}
+
+func TestSCIM(t *testing.T) {
+	tenant := acme()
+	tenant.Spec.Provisioning = &v1alpha1.Provisioning{SCIM: &v1alpha1.SCIM{TokenSecretRef: v1alpha1.SecretReference{Name: "tokens"}, IdentifiedBy: v1alpha1.SCIMUserName}}
+	one, two := strings.Repeat("1", 32), strings.Repeat("2", 32)
+	tokens, err := render.HashTokens([][]byte{[]byte(one), []byte(two + "\n"), []byte(one)})
+	if err != nil || len(tokens) != 2 {
+		t.Fatalf("%v, %v", tokens, err)
+	}
+	for _, given := range []render.SCIMTokens{tokens, nil} {
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		scim := config.Provisioning.SCIM
+		if scim == nil || scim.IdentifiedBy != tenantconfig.IdentifiedByUserName || !slices.Equal(scim.TokenSHA256, given) {
+			t.Errorf("rendered %+v", scim)
+		}
+		for name, file := range files {
+			if strings.Contains(string(file), one) {
+				t.Errorf("a token is in %s", name)
+			}
+		}
+	}
+	for _, bad := range [][]string{nil, {""}, {one[1:]}, {strings.Repeat("1", 1025)}, {one + " " + one}, {one + "ä"}, {one, two, "3" + one, "4" + one, "5" + one, "6" + one}} {
+		var tokens [][]byte
+		for _, token := range bad {
+			tokens = append(tokens, []byte(token))
+		}
+		if hashes, err := render.HashTokens(tokens); err == nil {
+			t.Errorf("%q has %v", bad, hashes)
+		}
+	}
 }

@@ -165,6 +165,12 @@ func provisioning(spec *v1alpha1.Provisioning) tenantconfig.Provisioning {
 	for _, attribute := range spec.KeepAttributes {
 		wanted.KeepAttributes = append(wanted.KeepAttributes, string(attribute))
 	}
+	if spec.SCIM != nil {
+		wanted.SCIM = &tenantconfig.SCIM{}
+		if spec.SCIM.IdentifiedBy == v1alpha1.SCIMUserName {
+			wanted.SCIM.IdentifiedBy = tenantconfig.IdentifiedByUserName
+		}
+	}
 	return wanted
 }
 

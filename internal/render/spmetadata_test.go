@@ -51,7 +51,7 @@ func spMetadata(t *testing.T, domain string, spec v1alpha1.SAMLTenantSpec, keys 
 	tenant := acme()
 	spec.CustomerName, spec.MetadataURL = tenant.Spec.CustomerName, tenant.Spec.MetadataURL
 	tenant.Spec = spec
-	files, err := render.Files(tenant, b, accepted(t), nil, keys)
+	files, err := render.Files(tenant, b, accepted(t), nil, keys, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestSPMetadataIsSigned(t *testing.T) {
 	keys.Signer = nil
 	tenant := acme()
 	tenant.Spec.ServiceProvider = signed.ServiceProvider
-	if _, err := render.Files(tenant, base(t), accepted(t), nil, keys); err == nil {
+	if _, err := render.Files(tenant, base(t), accepted(t), nil, keys, nil); err == nil {
 		t.Error("without a key there is metadata all the same")
 	}
 }

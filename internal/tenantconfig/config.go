@@ -242,6 +242,9 @@ type SCIM struct {
 	IdentifiedBy string `json:"identifiedBy,omitempty"`
 }
 
+// SCIMPath is where SCIM is on a tenant's host.
+const SCIMPath = "/saml/scim/v2"
+
 // Values of SCIM.IdentifiedBy.
 const (
 	IdentifiedByExternalID = ""

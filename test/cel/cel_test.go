@@ -48,7 +48,7 @@ authorization:
   allowedEmailDomains: [acme.example, Mail.Acme.Example, xn--mnchen-3ya.example]
   roleMappings: [{group: staff, role: viewer}, {group: "Ops, EMEA", role: "app:admin/eu"}]
   groupOverage: Tolerate
-provisioning: {mode: Existing, maxUsers: 5000, keepAttributes: [email, displayName]}
+provisioning: {mode: Existing, maxUsers: 5000, keepAttributes: [email, displayName], scim: {tokenSecretRef: {name: tokens}, identifiedBy: UserName}}
 session: {maxDuration: 12h, idleTimeout: 30m}
 serviceProvider: {signAuthnRequests: true, signMetadata: true, nameIDFormat: "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent", keySecretRef: {name: acme-sp}, keyRotation: {interval: 8760h, overlap: 0s}}
 metadataSigningCertificates: ["-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
@@ -103,6 +103,8 @@ serviceProvider:
 	"a role for a space":        {spec: minimal + "authorization: {roleMappings: [{group: ' ', role: a}]}", message: "no user is in such a group"},
 	"another mode":              {spec: minimal + "provisioning: {mode: Never}", message: "Unsupported value"},
 	"no users":                  {spec: minimal + "provisioning: {maxUsers: 0}", message: "greater than or equal to 1"},
+	"SCIM without tokens":       {spec: minimal + "provisioning: {scim: {}}", message: "Required value"},
+	"SCIM by e-mail":            {spec: minimal + "provisioning: {scim: {tokenSecretRef: {name: tokens}, identifiedBy: Email}}", message: "Unsupported value"},
 	"kept groups":               {spec: minimal + "provisioning: {keepAttributes: [groups]}", message: "Unsupported value"},
 	"another access":            {spec: minimal + "access: No", message: "Unsupported value"},
 	"a new key each day":        {spec: minimal + "serviceProvider: {keyRotation: {interval: 24h}}", message: "between 720h"},

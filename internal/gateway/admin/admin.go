@@ -281,5 +281,8 @@ func userOf(u store.User) administration.User {
 	if !u.DisabledAt.IsZero() {
 		user.DisabledAt = &u.DisabledAt
 	}
+	if !u.InactiveAt.IsZero() {
+		user.InactiveAt = &u.InactiveAt
+	}
 	return user
 }

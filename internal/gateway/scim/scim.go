@@ -30,7 +30,8 @@ import (
 )
 
 const (
-	// prefix is of all paths, on each tenant's host.
+	// prefix is what tenantconfig.SCIMPath has before the part that the library
+	// reads.
 	prefix = "/saml/scim"
 	// maxBodyBytes bounds a request: a group with some ten thousand members.
 	maxBodyBytes = 1 << 20
@@ -43,7 +44,9 @@ const (
 )
 
 // Path says whether a path of a tenant's host is this package's.
-func Path(path string) bool { return strings.HasPrefix(path, prefix+"/v2/") || path == prefix+"/v2" }
+func Path(path string) bool {
+	return path == tenantconfig.SCIMPath || strings.HasPrefix(path, tenantconfig.SCIMPath+"/")
+}
 
 func init() {
 	// Entra ID sends "False" for false.
@@ -106,7 +109,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, t *tenant.Tenant
 				SchemaExtensions: []scim.SchemaExtension{{Schema: enterpriseSchema}}, Handler: users{c}},
 			{ID: optional.NewString("Group"), Name: "Group", Endpoint: "/Groups", Schema: groupSchema, Handler: groups{c}},
 		},
-	}, scim.WithBaseURL(t.Config.ServiceProvider.SignOnURL+prefix+"/v2"))
+	}, scim.WithBaseURL(t.Config.ServiceProvider.SignOnURL+tenantconfig.SCIMPath))
 	if err != nil {
 		h.Log.Error("serve SCIM", "error", err.Error())
 		fail(w, http.StatusInternalServerError, "")
