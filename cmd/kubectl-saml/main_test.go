@@ -177,7 +177,8 @@ func TestOnboardingAndCheck(t *testing.T) {
 	d := newDesk(t)
 	tenant := &v1alpha1.SAMLTenant{
 		ObjectMeta: metav1.ObjectMeta{Name: "onboarded", Namespace: namespace},
-		Spec:       v1alpha1.SAMLTenantSpec{CustomerName: "onboarded", DisplayName: "On Board Ltd", MetadataURL: "https://idp.example.com/metadata"},
+		Spec:       v1alpha1.SAMLTenantSpec{CustomerName: "onboarded", DisplayName: "On Board Ltd", MetadataURL: "https://idp.example.com/metadata",
+			Provisioning: &v1alpha1.Provisioning{SCIM: &v1alpha1.SCIM{TokenSecretRef: v1alpha1.SecretReference{Name: "tokens"}}}},
 	}
 	require.NoError(t, d.tenants.Create(t.Context(), tenant))
 	_, err := d.run("onboarding", "onboarded")
@@ -188,6 +189,7 @@ func TestOnboardingAndCheck(t *testing.T) {
 		ServiceProvider: &v1alpha1.ServiceProviderStatus{
 			SignOnURL: "https://onboarded.s.example", EntityID: "https://onboarded.s.example:443/saml/metadata",
 			ACSURL: "https://onboarded.s.example/saml/acs", MetadataURL: "https://onboarded.s.example/saml/metadata", SLOURL: "https://onboarded.s.example/saml/slo",
+			SCIMURL: "https://onboarded.s.example/saml/scim/v2",
 		},
 		Conditions: []metav1.Condition{
 			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Succeeded", Message: "users can sign in", LastTransitionTime: metav1.Now()},
@@ -202,6 +204,7 @@ func TestOnboardingAndCheck(t *testing.T) {
 		assert.Contains(t, out, "On Board Ltd", idp)
 		assert.Contains(t, out, "https://onboarded.s.example", idp)
 		assert.NotContains(t, out, "{", idp)
+		assert.Regexp(t, "(?s)Tenant URL: +https://onboarded.s.example/saml/scim/v2.*objectId", out, idp)
 	}
 	out, err := d.run("onboarding", "onboarded", "-o", "yaml")
 	require.NoError(t, err)

@@ -108,6 +108,17 @@ func (g guide) letter(tenant *v1alpha1.SAMLTenant, values *v1alpha1.ServiceProvi
 		}
 		b.WriteString(fields.Replace(step) + "\n")
 	}
+	if values.SCIMURL != "" {
+		fmt.Fprintf(&b, "\nProvisioning by SCIM 2.0, so that whoever leaves is out at once:\n    Tenant URL:    %s\n    Secret token:  comes by another way\n", values.SCIMURL)
+		if byExternalID(tenant) {
+			b.WriteString("    Attribute mapping: externalId has to be what your single sign-on sends as the user's ID (in Entra ID: objectId).\n")
+		}
+	}
 	fmt.Fprintf(&b, "\nYour users then sign in at %s\n", values.SignOnURL)
 	return b.String()
+}
+
+func byExternalID(tenant *v1alpha1.SAMLTenant) bool {
+	p := tenant.Spec.Provisioning
+	return p != nil && p.SCIM != nil && p.SCIM.IdentifiedBy != v1alpha1.SCIMUserName
 }

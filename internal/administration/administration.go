@@ -70,7 +70,7 @@ type AuditEntry struct {
 	Action string `json:"action,omitempty"`
 	Tenant string `json:"tenant"`
 	// Actor is the account of an administrator, "identity provider" for a logout
-	// that came from there, else empty: the user, or whoever had the browser.
+	// that came from there, "directory" for what came by SCIM, else empty: the user, or whoever had the browser.
 	Actor string `json:"actor,omitempty"`
 	// User is the user's ID in the store.
 	User        string `json:"user,omitempty"`
