@@ -94,6 +94,9 @@ type config struct {
 	database               string
 	databaseURLFile        string
 	cookieKeyFile          string
+	identityJWT            bool
+	identityKeyFile        string
+	identityAudience       string
 	auditRetention         time.Duration
 	clockSkew              time.Duration
 	drainDelay             time.Duration
@@ -129,10 +132,13 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&trustedProxies, "trusted-proxies", "", "`networks` such as 10.0.0.0/24,fd00::/64 of the proxies whose X-Forwarded-For and X-Forwarded-Proto count; empty for none")
 	flags.StringVar(&operator, "operator-url", "", "`URL` at which the operator fetches a tenant's metadata when its identity provider signs with a new key; empty to wait for its next regular fetch")
 	flags.StringVar(&c.operatorTokenFile, "operator-token-file", "/var/run/secrets/saml-operator/token", "`file` with the service account's token for the operator")
-	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database and the cookie key, unless they are elsewhere")
+	flags.StringVar(&c.dataDir, "data-dir", "./data", "`directory` for the database, the cookie key and the identity key, unless they are elsewhere")
 	flags.StringVar(&c.database, "database", "", "`location` of the database: a file of SQLite, or a URL such as postgres://user@host/database (default: gateway.db in --data-dir)")
 	flags.StringVar(&c.databaseURLFile, "database-url-file", "", "`file` with the URL of a PostgreSQL database, instead of --database; it is read again for new connections")
 	flags.StringVar(&c.cookieKeyFile, "cookie-key-file", "", "`file` with 32 random bytes that cookies are sealed with, the same for all replicas; files beside it named like it, a dot and something hold keys that only open (default: cookie.key in --data-dir, made at the first start)")
+	flags.BoolVar(&c.identityJWT, "identity-jwt", true, "give the application a signed token of who is signed in, in X-Auth-Request-Jwt")
+	flags.StringVar(&c.identityKeyFile, "identity-key-file", "", "`file` with the Ed25519 key that signs these tokens, PKCS #8 in PEM, the same for all replicas; keys in files beside it named like it, a dot and something are published too (default: identity.pem in --data-dir, made at the first start)")
+	flags.StringVar(&c.identityAudience, "identity-audience", "", "`audience` of these tokens (default: the tenant's sign-on URL)")
 	flags.DurationVar(&c.auditRetention, "audit-retention", 30*24*time.Hour, "`duration` for which the database keeps the lines of the audit log, which also go to standard output; 0 for not at all")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.DurationVar(&c.drainDelay, "drain-delay", 0, "`duration` for which new requests are still served after SIGTERM, while /readyz fails and load balancers take notice; 20s at most")
@@ -213,6 +219,10 @@ func (c config) validate() error {
 		return errors.New("--database and --database-url-file are both given, but there is one database")
 	case c.cookieKeyFile == "" && (c.databaseURLFile != "" || store.IsURL(c.database)):
 		return errors.New("--cookie-key-file must be given with a PostgreSQL database: the replicas that share it must share the cookie key")
+	case c.identityJWT && c.identityKeyFile == "" && (c.databaseURLFile != "" || store.IsURL(c.database)):
+		return errors.New("--identity-key-file must be given with a PostgreSQL database, since the replicas that share it must share the identity key, or --identity-jwt=false")
+	case c.dataDir == "" && c.identityJWT && c.identityKeyFile == "":
+		return errors.New("--data-dir is empty, but the identity key must be kept somewhere: set --identity-key-file, or --identity-jwt=false")
 	case c.auditRetention < 0:
 		return fmt.Errorf("--audit-retention is %s, but it must be a time such as 720h, or 0 to keep nothing", c.auditRetention)
 	case c.drainDelay < 0 || c.drainDelay > maxDrainDelay:
@@ -239,6 +249,9 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	options := gateway.Options{
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
 		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ForwardAuthFrom: c.forwardAuthFrom, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
+	}
+	if c.identityJWT {
+		options.IdentityJWT = &gateway.IdentityJWT{KeyFile: c.identityKeyFile, Audience: c.identityAudience}
 	}
 	if cluster, ok := source.(*configsource.Kubernetes); ok {
 		options.Authorize = admin.Kubernetes{Client: cluster.Client, Namespace: c.namespace}.Authorize

@@ -57,8 +57,12 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --trusted-proxies=0.0.0.0/0", "", "--trusted-proxies"},
 		{"--tenants-dir=/t --trusted-proxies=::/0", "", "--trusted-proxies"},
 		{"--tenants-dir=/t --database=other.db", "", ""},
-		{"--tenants-dir=/t --database=postgres://h/d --cookie-key-file=k --data-dir=", "", ""},
-		{"--tenants-dir=/t --database-url-file=u --cookie-key-file=k", "", ""},
+		{"--tenants-dir=/t --database=postgres://h/d --cookie-key-file=k --identity-key-file=i --data-dir=", "", ""},
+		{"--tenants-dir=/t --database-url-file=u --cookie-key-file=k --identity-jwt=false", "", ""},
+		{"--tenants-dir=/t --database-url-file=u --cookie-key-file=k", "", "--identity-key-file"},
+		{"--tenants-dir=/t --database=postgres://h/d --cookie-key-file=k --data-dir=", "", "--identity-key-file"},
+		{"--tenants-dir=/t --database=d --cookie-key-file=k --data-dir=", "", "--identity-key-file"},
+		{"--tenants-dir=/t --database=d --cookie-key-file=k --identity-key-file=i --identity-audience=a --data-dir=", "", ""},
 		{"--tenants-dir=/t --database-url-file=u --database=d --cookie-key-file=k", "", "--database and --database-url-file"},
 		{"--tenants-dir=/t --database-url-file=u", "", "--cookie-key-file"},
 		{"--tenants-dir=/t --database=postgres://h/d", "", "--cookie-key-file"},
@@ -137,7 +141,7 @@ func TestPasswordOfTheDatabaseIsNotLogged(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, flag := range []string{"--database=" + url, "--database-url-file=" + file} {
-			c, err := parse([]string{"--tenants-dir=" + t.TempDir(), "--listen=127.0.0.1:0", "--internal-listen=", "--cookie-key-file=" + key, flag}, os.Getenv, io.Discard)
+			c, err := parse([]string{"--tenants-dir=" + t.TempDir(), "--listen=127.0.0.1:0", "--internal-listen=", "--cookie-key-file=" + key, "--identity-jwt=false", flag}, os.Getenv, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}

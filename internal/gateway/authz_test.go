@@ -107,6 +107,9 @@ func TestT9_ForwardAuth(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
+	if claims, _ := w.verify(acme, a.Header.Get(jwtHeader)); claims.Subject != "alice@acme.example" {
+		t.Errorf("claims: %+v", claims)
+	}
 	w.clock.advance(30 * time.Minute)
 	if a := p.forwarded(authz.Path); len(a.Cookies()) != 1 {
 		t.Errorf("the session is not renewed: %v", a.Header)
@@ -213,8 +216,11 @@ func TestT9_Envoy(t *testing.T) {
 		}
 	}
 	got := values(ok.GetHeaders())
-	if got["x-auth-request-user"] != "alice@acme.example" || got["x-auth-request-tenant"] != acme || got["cookie"] != "a=1" || len(got) != 7 {
+	if got["x-auth-request-user"] != "alice@acme.example" || got["x-auth-request-tenant"] != acme || got["cookie"] != "a=1" || len(got) != 8 {
 		t.Errorf("headers: %v", got)
+	}
+	if claims, _ := w.verify(acme, got["x-auth-request-jwt"]); claims.Tenant != acme {
+		t.Errorf("claims: %+v", claims)
 	}
 	removed := ok.GetHeadersToRemove()
 	slices.Sort(removed)

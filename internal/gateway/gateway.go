@@ -24,6 +24,8 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
+	"cequence.cloud/saml-operator/internal/gateway/identityjwt"
+	"cequence.cloud/saml-operator/internal/gateway/keyfile"
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -33,8 +35,9 @@ import (
 
 // The files in the data directory.
 const (
-	databaseFile  = "gateway.db"
-	cookieKeyFile = "cookie.key"
+	databaseFile    = "gateway.db"
+	cookieKeyFile   = "cookie.key"
+	identityKeyFile = "identity.pem"
 )
 
 // storeRetryInterval is how often a database that is away is tried at the start.
@@ -44,16 +47,18 @@ const storeRetryInterval = time.Second
 type Options struct {
 	// Source delivers the tenants.
 	Source configsource.Source
-	// DataDir keeps what the next three do not place elsewhere: the database
-	// and the cookie key. It is created with mode 0700 if it is needed.
+	// DataDir keeps what the next options do not place elsewhere: the database,
+	// the cookie key and the identity key. It is created with mode 0700 if it is needed.
 	DataDir string
 	// Database is a file of SQLite or the URL of a PostgreSQL database.
 	Database string
 	// DatabaseURLFile is a file with that URL; what it holds may change.
 	DatabaseURLFile string
 	// CookieKeyFile is a file with the cookie key, which replicas share; see
-	// session.KeyFiles for those beside it.
+	// keyfile.Files for those beside it.
 	CookieKeyFile string
+	// IdentityJWT gives the application tokens of who is signed in; nil for none.
+	IdentityJWT *IdentityJWT
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
 	// TrustedProxies may say who the client is, and whether it came by https.
@@ -79,14 +84,23 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// IdentityJWT are the options of the tokens for the application.
+type IdentityJWT struct {
+	// KeyFile is a PEM file with the Ed25519 key that signs, which replicas
+	// share; see keyfile.Files for those beside it.
+	KeyFile string
+	// Audience is that of all tenants' tokens; the tenant's sign-on URL if empty.
+	Audience string
+}
+
 // Gateway serves all tenants of its source.
 type Gateway struct {
 	source   configsource.Source
 	tenants  *tenant.Registry
 	store    store.Store
 	follower *session.Follower
-	// followKeys has the codec use new cookie keys until the context ends.
-	followKeys func(context.Context)
+	// followKeys has new cookie and identity keys used until the context ends.
+	followKeys []func(context.Context)
 	server     *server.Server
 	handler    http.Handler
 	audit      *audit.Log
@@ -108,7 +122,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.ClockSkew < 0 {
 		o.ClockSkew = sp.DefaultClockSkew
 	}
-	if o.CookieKeyFile == "" || o.Database == "" && o.DatabaseURLFile == "" {
+	if o.CookieKeyFile == "" || o.Database == "" && o.DatabaseURLFile == "" || o.IdentityJWT != nil && o.IdentityJWT.KeyFile == "" {
 		if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 			return nil, fmt.Errorf("create data directory: %w", err)
 		}
@@ -121,6 +135,21 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	codec, err := session.NewCodec(keys...)
 	if err != nil {
 		return nil, err
+	}
+	followKeys := []func(context.Context){func(ctx context.Context) { keyFiles.Follow(ctx, codec.SetKeys, keys, o.Log) }}
+	var identity server.Identity
+	if o.IdentityJWT != nil {
+		files := o.identityKeys()
+		keys, err := files.Load()
+		if err != nil {
+			return nil, err
+		}
+		issuer, err := identityjwt.New(o.Now, keys...)
+		if err != nil {
+			return nil, err
+		}
+		identity = server.Identity{Issuer: issuer, Audience: o.IdentityJWT.Audience}
+		followKeys = append(followKeys, func(ctx context.Context) { files.Follow(ctx, issuer.SetKeys, keys, o.Log) })
 	}
 	db, err := o.openStore(ctx)
 	if err != nil {
@@ -137,10 +166,11 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g := &Gateway{
 		source: o.Source, tenants: tenants, store: db, log: o.Log,
 		follower:   &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
-		followKeys: func(ctx context.Context) { keyFiles.Follow(ctx, codec, keys, o.Log) },
+		followKeys: followKeys,
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
+			Identity: identity,
 		}),
 		audit: auditLog,
 	}
@@ -152,11 +182,20 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-func (o Options) cookieKeys() session.KeyFiles {
-	if o.CookieKeyFile != "" {
-		return session.KeyFiles{File: o.CookieKeyFile}
+func (o Options) cookieKeys() keyfile.Files {
+	files := keyfile.Files{What: "cookie key", File: o.CookieKeyFile, Check: session.CheckKey}
+	if files.File == "" {
+		files.File, files.Make = filepath.Join(o.DataDir, cookieKeyFile), session.NewKey
 	}
-	return session.KeyFiles{File: filepath.Join(o.DataDir, cookieKeyFile), Create: true}
+	return files
+}
+
+func (o Options) identityKeys() keyfile.Files {
+	files := keyfile.Files{What: "identity key", File: o.IdentityJWT.KeyFile, Check: identityjwt.CheckKey}
+	if files.File == "" {
+		files.File, files.Make = filepath.Join(o.DataDir, identityKeyFile), identityjwt.NewKey
+	}
+	return files
 }
 
 func (o Options) openStore(ctx context.Context) (store.Store, error) {
@@ -173,7 +212,7 @@ func (o Options) openStore(ctx context.Context) (store.Store, error) {
 }
 
 // Run waits for the store, then keeps the tenants, the revocations and the
-// cookie keys up to date until ctx ends. It returns an error only if the store's database is not
+// keys up to date until ctx ends. It returns an error only if the store's database is not
 // for this release, or the source cannot be read at the beginning.
 func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.awaitStore(ctx); err != nil {
@@ -184,7 +223,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	following.Go(func() { g.follower.Run(ctx) })
-	following.Go(func() { g.followKeys(ctx) })
+	for _, follow := range g.followKeys {
+		following.Go(func() { follow(ctx) })
+	}
 	following.Go(func() { g.audit.Run(ctx) })
 	return g.source.Run(ctx, g.tenants)
 }

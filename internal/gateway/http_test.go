@@ -245,6 +245,9 @@ func TestT12_OwnEndpoints(t *testing.T) {
 		{http.MethodGet, "/saml/metadata", http.StatusOK, ""},
 		{http.MethodHead, "/saml/metadata", http.StatusOK, ""},
 		{http.MethodPost, "/saml/metadata", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{http.MethodGet, "/saml/jwks", http.StatusOK, ""},
+		{http.MethodHead, "/saml/jwks", http.StatusOK, ""},
+		{http.MethodPost, "/saml/jwks", http.StatusMethodNotAllowed, "GET, HEAD"},
 		{http.MethodPost, "/saml/login", http.StatusMethodNotAllowed, "GET"},
 		{http.MethodGet, "/saml/acs", http.StatusForbidden, ""},
 		{http.MethodPut, "/saml/acs", http.StatusMethodNotAllowed, "GET, POST"},
@@ -262,9 +265,15 @@ func TestT12_OwnEndpoints(t *testing.T) {
 		if a.StatusCode != test.status || a.Header.Get("Allow") != test.allow {
 			t.Errorf("%s %s: status %d, Allow %q", test.method, test.path, a.StatusCode, a.Header.Get("Allow"))
 		}
-		// Row T12, and what keeps our pages from being framed or scripted.
+		// Row T12, and what keeps our pages from being framed or scripted. The
+		// public keys alone may be kept: they are everybody's, and applications
+		// ask for them all the time.
+		caching := "no-store"
+		if test.path == "/saml/jwks" && test.status == http.StatusOK {
+			caching = "public, max-age=300"
+		}
 		for name, want := range map[string]string{
-			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Strict-Transport-Security": "max-age=31536000",
+			"Cache-Control": caching, "X-Content-Type-Options": "nosniff", "Strict-Transport-Security": "max-age=31536000",
 		} {
 			if got := a.Header.Get(name); got != want {
 				t.Errorf("%s %s: %s is %q, want %q", test.method, test.path, name, got, want)

@@ -249,7 +249,7 @@ func (w *world) launch(options ...func(*world, *gateway.Options)) {
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := gateway.Options{
 		Source:  &configsource.Directory{Dir: w.dir, PollInterval: 5 * time.Millisecond, Log: log},
-		DataDir: w.data, Upstream: upstream, ClockSkew: -1, Now: w.clock.Now, Log: log,
+		DataDir: w.data, Upstream: upstream, ClockSkew: -1, Now: w.clock.Now, Log: log, IdentityJWT: &gateway.IdentityJWT{},
 	}
 	for _, option := range options {
 		option(w, &o)

@@ -73,6 +73,8 @@ var rules = []rule{
 	{folder: "./internal/gateway", never: operator, may: append([]string{
 		"./internal/administration", "./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
+	{folder: "./internal/gateway/identityjwt", may: []string{"github.com/go-jose/go-jose"}},
+	{folder: "./internal/gateway/keyfile"},
 	{folder: "./internal/administration"},
 	{folder: "./internal/gateway/admin", never: operator, may: []string{
 		"./internal/administration", "./internal/gateway/audit", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",

@@ -403,7 +403,8 @@ func TestReplicasOnPostgreSQL(t *testing.T) {
 		assert.Equal(t, 0, deployment.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue())
 		gateway := container(t, objects, "saml-gateway")
 		assert.Subset(t, gateway.Args, []string{
-			"--database-url-file=/var/run/secrets/saml-gateway/url", "--cookie-key-file=/var/run/secrets/saml-gateway/cookie.key", "--tls-key-file=/tls/tls.key",
+			"--database-url-file=/var/run/secrets/saml-gateway/url", "--cookie-key-file=/var/run/secrets/saml-gateway/cookie.key",
+			"--identity-key-file=/var/run/secrets/saml-gateway/identity.pem", "--tls-key-file=/tls/tls.key",
 		}, name)
 		for _, arg := range gateway.Args {
 			assert.NotContains(t, arg, "--data-dir", name)

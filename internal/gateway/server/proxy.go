@@ -17,13 +17,15 @@ import (
 // The headers by which the application learns who is there. GroupsHeader has
 // the groups joined by commas; "%" and "," within a group are written "%25"
 // and "%2C". RolesHeader has the roles likewise. GroupsIncompleteHeader is "true" when there are more, which the
-// IdP has withheld, and absent otherwise.
+// IdP has withheld, and absent otherwise. JWTHeader says all this under a
+// signature.
 const (
 	UserHeader   = "X-Auth-Request-User"
 	EmailHeader  = "X-Auth-Request-Email"
 	GroupsHeader = "X-Auth-Request-Groups"
 	RolesHeader  = "X-Auth-Request-Roles"
 	TenantHeader = "X-Auth-Request-Tenant"
+	JWTHeader    = "X-Auth-Request-Jwt"
 
 	GroupsIncompleteHeader = "X-Auth-Request-Groups-Incomplete"
 )
@@ -51,6 +53,8 @@ type visit struct {
 	host    string
 	session session.Session
 	roles   []string
+	// jwt is empty for none.
+	jwt string
 	// renewed: the response carries a session cookie.
 	renewed bool
 }
@@ -132,13 +136,16 @@ func setIdentity(h http.Header, v visit) {
 	if v.session.GroupsIncomplete {
 		h.Set(GroupsIncompleteHeader, "true")
 	}
+	if v.jwt != "" {
+		h.Set(JWTHeader, v.jwt)
+	}
 }
 
 // identityOf returns every header of identity. One that says nothing is empty
 // and not left out: who copies them puts it in the place of the client's.
 func identityOf(v visit) http.Header {
 	h := http.Header{}
-	for _, name := range []string{UserHeader, EmailHeader, GroupsHeader, RolesHeader, TenantHeader, GroupsIncompleteHeader} {
+	for _, name := range []string{UserHeader, EmailHeader, GroupsHeader, RolesHeader, TenantHeader, JWTHeader, GroupsIncompleteHeader} {
 		h.Set(name, "")
 	}
 	setIdentity(h, v)

@@ -49,6 +49,8 @@ type Options struct {
 	Log            *slog.Logger
 	// Audit may be nil.
 	Audit *audit.Log
+	// Identity gives the application tokens; the zero value gives none.
+	Identity Identity
 }
 
 // Server is an http.Handler for all tenants' hosts.
@@ -194,6 +196,8 @@ func (x *exchange) own() {
 			serve = x.again
 		}
 		x.allow(serve, http.MethodGet, http.MethodPost)
+	case "/saml/jwks":
+		x.allow(x.jwks, http.MethodGet, http.MethodHead)
 	case "/saml/session":
 		x.allow(x.whoami, http.MethodGet, http.MethodHead)
 	case "/saml/logout":
@@ -254,7 +258,7 @@ func (x *exchange) decide() (visit, bool) {
 	case s == nil:
 		x.challenge()
 	default:
-		return visit{tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), renewed: x.renew(*s)}, true
+		return visit{tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), jwt: x.identityJWT(*s), renewed: x.renew(*s)}, true
 	}
 	return visit{}, false
 }

@@ -56,6 +56,21 @@ func NewCodec(keys ...[]byte) (*Codec, error) {
 	return c, nil
 }
 
+// NewKey returns a new key.
+func NewKey() ([]byte, error) {
+	key := make([]byte, KeyBytes)
+	_, _ = rand.Read(key) // never fails
+	return key, nil
+}
+
+// CheckKey says what keeps key from being one.
+func CheckKey(key []byte) error {
+	if len(key) != KeyBytes {
+		return fmt.Errorf("it has %d bytes, want %d", len(key), KeyBytes)
+	}
+	return nil
+}
+
 // SetKeys replaces the keys: what was sealed with one that is not among them is
 // worthless from now on.
 func (c *Codec) SetKeys(keys ...[]byte) error {
@@ -64,8 +79,8 @@ func (c *Codec) SetKeys(keys ...[]byte) error {
 	}
 	ring := make([]ciphers, len(keys))
 	for i, key := range keys {
-		if len(key) != KeyBytes {
-			return fmt.Errorf("cookie key has %d bytes, want %d", len(key), KeyBytes)
+		if err := CheckKey(key); err != nil {
+			return fmt.Errorf("cookie key: %w", err)
 		}
 		ring[i] = ciphers{}
 		for _, purpose := range []string{purposeSession, purposeRequest, purposeLogout} {
