@@ -59,6 +59,9 @@ func (w *world) publishedKeys(tenant string) (keys map[string]ed25519.PublicKey,
 		if _, private := key["d"]; private {
 			w.t.Fatal("a private key is published")
 		}
+		if _, twice := keys[key["kid"]]; twice {
+			w.t.Errorf("%s is published twice", key["kid"])
+		}
 		keys[key["kid"]] = x
 		order = append(order, key["kid"])
 	}
@@ -278,12 +281,14 @@ func TestO5_RotationOfTheIdentityKey(t *testing.T) {
 	}
 	before, after := newIdentityKey(t), newIdentityKey(t)
 	write("", before)
+	write(".1", before)
 	w := newWorld(t, func(_ *world, o *gateway.Options) { o.IdentityJWT.KeyFile = file })
 	p := w.person()
 	p.signIn(acme)
 	old := p.token(acme)
 	_, oldKey := w.verify(acme, old)
 
+	remove(".1")
 	write(".next", after)
 	w.eventually("the next key is published", func() bool { keys, _ := w.publishedKeys(globex); return len(keys) == 2 })
 	known, order := w.publishedKeys(acme)

@@ -101,7 +101,9 @@ func (i *Issuer) SetKeys(files ...[]byte) error {
 		if n == 0 {
 			first = key
 		}
-		set.Keys = append(set.Keys, key.Public())
+		if len(set.Key(key.KeyID)) == 0 { // a key may be in two files in the midst of a rotation
+			set.Keys = append(set.Keys, key.Public())
+		}
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: first}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
