@@ -23,7 +23,10 @@ type Page struct {
 	Organization string
 	// Text names what the page says in the catalogue.
 	Text string
-	// Who is the user, where the text names one.
+	// Who is the user, where the text names one. The browser's Back button heeds
+	// no Cache-Control, and after a sign-out somebody else may press it. So such a
+	// page leaves when it comes back. Loading it anew could sign out: that would
+	// be a request of our own.
 	Who string
 	// Link is where the page's link leads to; empty for none.
 	Link string
@@ -77,7 +80,7 @@ func Write(w http.ResponseWriter, r *http.Request, p Page) {
 	_, _ = w.Write(b.Bytes()) // the browser may be gone
 }
 
-// policy allows this page's style, and only what its form needs. A form's
+// policy allows this page's own style and script, and only what its form needs. A form's
 // target is held to https alone where it leads to an IdP: browsers apply the
 // policy to the redirects that follow as well.
 func policy(p Page, nonce string) string {
@@ -90,7 +93,7 @@ func policy(p Page, nonce string) string {
 	default:
 		policy += "; form-action 'self'"
 	}
-	if p.Form != nil && p.Form.Submit {
+	if p.Who != "" || p.Form != nil && p.Form.Submit {
 		policy += "; script-src 'nonce-" + nonce + "'"
 	}
 	return policy

@@ -33,6 +33,28 @@ func TestLanguages(t *testing.T) {
 	}
 }
 
+// The policy allows scripts only where a page has one.
+func TestScripts(t *testing.T) {
+	for name, test := range map[string]struct {
+		page   Page
+		script string
+	}{
+		"none":            {page: Page{Text: "signed_out", Link: "/"}},
+		"form that waits": {page: Page{Text: "signing_in", Form: &Form{Action: "/"}}},
+		"form that goes":  {Page{Text: "signing_in", Form: &Form{Action: "/", Submit: true}}, "submit()"},
+		"name of a user":  {Page{Text: "signed_in", Who: "alice"}, "pageshow"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			test.page.Status = http.StatusOK
+			Write(w, httptest.NewRequest(http.MethodGet, "/", nil), test.page)
+			assert.Contains(t, w.Body.String(), test.script)
+			assert.Equal(t, test.script != "", strings.Contains(w.Body.String(), "<script"))
+			assert.Equal(t, test.script != "", strings.Contains(w.Header().Get("Content-Security-Policy"), "script-src"))
+		})
+	}
+}
+
 // TestEveryTextIsTranslated also finds a text that was copied and not changed.
 func TestEveryTextIsTranslated(t *testing.T) {
 	for name, entry := range catalogue {
