@@ -2,21 +2,35 @@
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
 # real identity provider and for the schemas of SAML, PHP to run it, xmllint for
 # those schemas, xmlsec1 as an independent judge of signatures, Prometheus for
-# its promtool, PostgreSQL, Chromium, and a C compiler for the race detector. Elsewhere it
-# says what is missing. It does nothing when all of it is there.
+# its promtool, PostgreSQL, Chromium, npm for axe-core, which judges what Chromium
+# shows, and a C compiler for the race detector. Elsewhere it says what is
+# missing. It does nothing when all of it is there.
 # SIMPLESAMLPHP_DIR names a SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
+# axe installs axe-core as its lock file has it.
+axe() {
+	local dir
+	dir=$(dirname "${BASH_SOURCE[0]}")/axe
+	if [[ $dir/node_modules/.package-lock.json -nt $dir/package-lock.json ]]; then
+		return
+	fi
+	npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
 packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql chromium)
 [[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
+# Node.js from elsewhere has an npm of its own.
+command -v npm >/dev/null || packages+=(npm)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmllint xmlsec1 promtool initdb gcc chromium; do
+	for program in php xmllint xmlsec1 promtool initdb gcc chromium npm; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
 	if ((${#missing[@]} == 0)); then
+		axe
 		exit 0
 	fi
 	printf 'This is not a Debian system, so install by hand what the tests need here:\n' >&2
@@ -29,6 +43,7 @@ for package in "${packages[@]}"; do
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
 done
 if ((${#missing[@]} == 0)); then
+	axe
 	exit 0
 fi
 
@@ -67,3 +82,4 @@ if ! { apt update && apt install --no-install-recommends "${missing[@]}"; }; the
 	exit 1
 fi
 echo "Installed in $((SECONDS - start)) s"
+axe
