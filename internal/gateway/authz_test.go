@@ -64,6 +64,9 @@ func TestT9_ForwardAuth(t *testing.T) {
 		"a URI that is no path":            {p, authz.Path, []string{"X-Forwarded-Uri", "//evil.example/"}, http.StatusForbidden, ""},
 		"a URI that cannot be decoded":     {p, authz.Path, []string{"X-Forwarded-Uri", "/%zz"}, http.StatusForbidden, ""},
 		"a backslash":                      {p, authz.Path, []string{"X-Forwarded-Uri", `/a\b`}, http.StatusForbidden, ""},
+		"a path with dots":                 {p, authz.Path, []string{"X-Forwarded-Uri", "/a/../b"}, http.StatusForbidden, ""},
+		"a path with dots, encoded":        {p, authz.Path, []string{"X-Forwarded-Uri", "/a%2F%2e%2e%2fb"}, http.StatusForbidden, ""},
+		"Envoy over HTTP, dots":            {p, "/saml/auth/envoy/../../saml/auth", nil, http.StatusForbidden, ""},
 		"the gateway's own":                {p, authz.Path, []string{"X-Forwarded-Uri", "/saml/session"}, http.StatusForbidden, ""},
 		"the gateway's own, spelled":       {p, authz.Path, []string{"X-Forwarded-Uri", "/s%61ml/session"}, http.StatusForbidden, ""},
 		"another scheme of headers":        {stranger, authz.Path, []string{"X-Original-Url", "https://" + host(acme) + "/saml/login"}, http.StatusUnauthorized, login},
@@ -187,6 +190,7 @@ func TestT9_Envoy(t *testing.T) {
 		"a host of the client's own": {"GET", host(globex), "/a", []string{"cookie", cookie, "x-forwarded-host", host(acme), "host", host(acme)}, 302},
 		"the gateway's own":          {"GET", host(acme), "/saml/session", []string{"cookie", cookie}, 403},
 		"a path that is none":        {"GET", host(acme), "//evil", []string{"cookie", cookie}, 400},
+		"a path with dots":           {"GET", host(acme), "/a/./b", []string{"cookie", cookie}, 400},
 		"nothing":                    {"", "", "", nil, 400},
 		"two spellings":              {"GET", host(acme), "/", []string{"cookie", cookie, "Cookie", cookie}, 400},
 		"TRACE":                      {"TRACE", host(acme), "/", []string{"cookie", cookie}, 405},
@@ -194,6 +198,11 @@ func TestT9_Envoy(t *testing.T) {
 		response := check(test.method, test.host, test.path, test.header...)
 		if response.GetStatus().GetCode() != int32(codes.PermissionDenied) || int(response.GetDeniedResponse().GetStatus().GetCode()) != test.status {
 			t.Errorf("%s: %v", name, response)
+		}
+		for _, option := range response.GetDeniedResponse().GetHeaders() {
+			if option.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+				t.Errorf("%s: Envoy's own would stay: %v", name, option)
+			}
 		}
 	}
 	if got := values(check("GET", host(acme), "/a?b=c").GetDeniedResponse().GetHeaders())["location"]; got != site(acme)+"/saml/login?return_to=%2Fa%3Fb%3Dc" {

@@ -87,11 +87,22 @@ func original(r *http.Request, method, host, target string) error {
 		}
 	}
 	u, err := url.ParseRequestURI(target)
-	if err != nil {
+	if err != nil || hasDotSegment(u.Path) {
 		return errRequest
 	}
 	r.Method, r.Host, r.URL, r.RequestURI = method, host, u, target
 	return nil
+}
+
+// hasDotSegment: the server in front, which may have taken the segments away to
+// find its own way, and the application may disagree about what such a path is.
+func hasDotSegment(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 func isToken(s string) bool { return httpguts.ValidHeaderFieldName(s) }

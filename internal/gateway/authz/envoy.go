@@ -108,8 +108,12 @@ func denied(a answer) *authv3.CheckResponse {
 		Body:   string(a.body),
 	}
 	for name, values := range a.header {
-		for _, value := range values {
-			response.Headers = append(response.Headers, add(name, value))
+		for i, value := range values {
+			if i == 0 { // Envoy's own, such as its Content-Type, goes
+				response.Headers = append(response.Headers, set(name, value))
+			} else {
+				response.Headers = append(response.Headers, add(name, value))
+			}
 		}
 	}
 	return &authv3.CheckResponse{
