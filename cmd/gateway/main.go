@@ -17,12 +17,12 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/admin"
-	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
@@ -81,6 +81,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 type config struct {
 	listen, internalListen string
 	extAuthzListen         string
+	extAuthzClientCAFile   string
 	forwardAuthFrom        []netip.Prefix
 	tlsCertFile            string
 	tlsKeyFile             string
@@ -121,7 +122,8 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.SetOutput(output)
 	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
 	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /tenants and the administration API; empty for none")
-	flags.StringVar(&c.extAuthzListen, "ext-authz-listen", "", "`address` for Envoy's ext_authz over gRPC, without TLS: only Envoy may reach it; empty for none")
+	flags.StringVar(&c.extAuthzListen, "ext-authz-listen", "", "`address` for Envoy's ext_authz over gRPC, which only Envoy may reach: without --ext-authz-client-ca-file it has no TLS; empty for none")
+	flags.StringVar(&c.extAuthzClientCAFile, "ext-authz-client-ca-file", "", "`file` with the certificates, PEM, of the authorities of Envoy's client certificate, which --ext-authz-listen then insists on; it shows that of --tls-cert-file")
 	flags.StringVar(&forwardAuthFrom, "forward-auth-from", "", "`networks` of the servers that ask by forward authentication at /saml/auth, such as 10.1.2.3/32,fd00::/64; empty for none")
 	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
 	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
@@ -203,6 +205,8 @@ func (c config) validate() error {
 		return errors.New("--listen is empty, but browsers must reach the gateway somewhere, such as :8443")
 	case (c.tlsCertFile == "") != (c.tlsKeyFile == ""):
 		return errors.New("--tls-cert-file and --tls-key-file must be given together, or neither of them if TLS ends in front of the gateway")
+	case c.extAuthzClientCAFile != "" && (c.extAuthzListen == "" || c.tlsCertFile == ""):
+		return errors.New("--ext-authz-client-ca-file is given without --ext-authz-listen, or without --tls-cert-file and --tls-key-file for the server's side")
 	case c.namespace == "" && c.tenantsDir == "":
 		return errors.New("--namespace or --tenants-dir must be given: the tenants come from one of them")
 	case c.namespace != "" && c.tenantsDir != "":
@@ -285,14 +289,15 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 		defer func() { err = errors.Join(err, private.Close()) }()
 		go func() { failed <- private.Serve(internalListener) }()
 	}
+	stopExtAuthz := func(context.Context) {}
 	if c.extAuthzListen != "" {
-		envoyListener, err := net.Listen("tcp", c.extAuthzListen)
+		extAuthz, extAuthzListener, err := newExtAuthz(c, g, internal.Ready, log)
 		if err != nil {
-			return errors.Join(fmt.Errorf("--ext-authz-listen: %w", err), public.Close())
+			return errors.Join(err, public.Close())
 		}
-		envoy := authz.NewEnvoy(g)
-		defer envoy.Stop()
-		go func() { failed <- envoy.Serve(envoyListener) }()
+		defer extAuthz.Stop()
+		stopExtAuthz = func(drain context.Context) { stopGracefully(drain, extAuthz) }
+		go func() { failed <- extAuthz.Serve(extAuthzListener) }()
 	}
 	log.Info("gateway started", "version", version, "listen", listener.Addr().String(), "tls", c.tlsCertFile != "")
 
@@ -311,6 +316,9 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 		public.SetKeepAlivesEnabled(false)
 		<-time.After(c.drainDelay)
 	}
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
+	stopping.Go(func() { stopExtAuthz(drain) })
 	if err := public.Shutdown(drain); err != nil {
 		log.Warn("requests were cut off", "error", err.Error())
 		return public.Close()
@@ -326,15 +334,21 @@ func listen(c config, log *slog.Logger) (net.Listener, error) {
 	if c.tlsCertFile == "" {
 		return listener, nil
 	}
+	config, err := c.tls(log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	config.NextProtos = []string{"h2", "http/1.1"}
+	return tls.NewListener(listener, config), nil
+}
+
+// tls returns the server's side with the gateway's certificate.
+func (c config) tls(log *slog.Logger) (*tls.Config, error) {
 	pair, err := loadKeyPair(c.tlsCertFile, c.tlsKeyFile, time.Now, log)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err), listener.Close())
+		return nil, fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err)
 	}
-	return tls.NewListener(listener, &tls.Config{
-		GetCertificate: pair.getCertificate,
-		MinVersion:     tls.VersionTLS12,
-		NextProtos:     []string{"h2", "http/1.1"},
-	}), nil
+	return &tls.Config{GetCertificate: pair.getCertificate, MinVersion: tls.VersionTLS12}, nil
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

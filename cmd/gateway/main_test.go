@@ -72,6 +72,9 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --forward-auth-from=0.0.0.0/0", "", "--forward-auth-from"},
 		{"--tenants-dir=/t --forward-auth-from=10.0.0.0/8,::/0", "", "--forward-auth-from"},
 		{"--tenants-dir=/t --forward-auth-from=10.0.0.0/8,", "", "--forward-auth-from"},
+		{"--tenants-dir=/t --ext-authz-listen=:9191 --ext-authz-client-ca-file=ca --tls-cert-file=c --tls-key-file=k", "", ""},
+		{"--tenants-dir=/t --ext-authz-client-ca-file=ca --tls-cert-file=c --tls-key-file=k", "", "--ext-authz-client-ca-file"},
+		{"--tenants-dir=/t --ext-authz-listen=:9191 --ext-authz-client-ca-file=ca", "", "--ext-authz-client-ca-file"},
 		{"--tenants-dir=/t extra", "", `"extra"`},
 		{"--unknown", "", "-unknown"},
 	} {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/authz"
@@ -138,13 +139,13 @@ func TestT9_ForwardAuthIsForNamedServers(t *testing.T) {
 }
 
 // envoy serves ext_authz and returns connections to it.
-func (w *world) envoy() *grpc.ClientConn {
+func (w *world) envoy(ready func() error) *grpc.ClientConn {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s := authz.NewEnvoy(w.gateway)
+	s := authz.NewEnvoy(w.gateway, ready)
 	w.t.Cleanup(s.Stop)
 	go func() { _ = s.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -160,7 +161,8 @@ func TestT9_Envoy(t *testing.T) {
 	w := newWorld(t)
 	p := w.person()
 	p.signIn(acme)
-	conn := w.envoy()
+	internal := w.gateway.Internal()
+	conn := w.envoy(internal.Ready)
 	check := func(method, host, path string, header ...string) *authv3.CheckResponse {
 		t.Helper()
 		headers := map[string]string{":authority": host, ":path": path, "accept": "text/html"}
@@ -243,10 +245,18 @@ func TestT9_Envoy(t *testing.T) {
 		t.Errorf("the session is not renewed: %v", add)
 	}
 
-	health, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{})
-	if err != nil || health.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("health: %v %v", health, err)
+	health := func(service string, want healthv1.HealthCheckResponse_ServingStatus, code codes.Code) {
+		t.Helper()
+		got, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
+		if got.GetStatus() != want || status.Code(err) != code {
+			t.Errorf("health of %q: %v %v, want %v %v", service, got, err, want, code)
+		}
 	}
+	health("", healthv1.HealthCheckResponse_SERVING, codes.OK)
+	health("envoy.service.auth.v3.Authorization", healthv1.HealthCheckResponse_SERVING, codes.OK)
+	health("other", healthv1.HealthCheckResponse_UNKNOWN, codes.NotFound)
+	internal.Drain()
+	health("", healthv1.HealthCheckResponse_NOT_SERVING, codes.OK)
 }
 
 func values(options []*corev3.HeaderValueOption) map[string]string {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -20,8 +21,19 @@ type Internal struct {
 // Internal returns the handler of the internal port.
 func (g *Gateway) Internal() *Internal { return &Internal{gateway: g} }
 
-// Drain makes /readyz fail from now on, so that no new requests are sent here.
+// Drain makes Ready fail from now on, so that no new requests are sent here.
 func (i *Internal) Drain() { i.draining.Store(true) }
+
+// Ready returns why no new requests should be sent here, or nil.
+func (i *Internal) Ready() error {
+	if err := i.gateway.Ready(); err != nil {
+		return err
+	}
+	if i.draining.Load() {
+		return errors.New("shutting down")
+	}
+	return nil
+}
 
 // ServeHTTP implements http.Handler.
 func (i *Internal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,14 +50,11 @@ func (i *Internal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/healthz":
 		writeText(w, "ok")
 	case "/readyz":
-		switch err := i.gateway.Ready(); {
-		case err != nil:
+		if err := i.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		case i.draining.Load():
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-		default:
-			writeText(w, "ok")
+			return
 		}
+		writeText(w, "ok")
 	case "/tenants":
 		body, err := json.Marshal(i.gateway.Tenants())
 		if err != nil {

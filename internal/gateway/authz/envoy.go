@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -11,8 +12,8 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"cequence.cloud/saml-operator/internal/gateway/server"
 )
@@ -20,13 +21,36 @@ import (
 // maxMessage bounds what Envoy sends of a request, which has no body.
 const maxMessage = 256 << 10
 
+// connectionTimeout bounds the handshake of a connection, which also holds up
+// the end of the server.
+const connectionTimeout = 10 * time.Second
+
 // NewEnvoy returns a gRPC server with envoy.service.auth.v3.Authorization and
-// grpc.health.v1.Health. Who can reach it is believed what was asked for.
-func NewEnvoy(a Authorizer, o ...grpc.ServerOption) *grpc.Server {
-	s := grpc.NewServer(append([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage)}, o...)...)
+// grpc.health.v1.Health, by which it serves while ready returns nil. Who can
+// reach it is believed what was asked for.
+func NewEnvoy(a Authorizer, ready func() error, o ...grpc.ServerOption) *grpc.Server {
+	s := grpc.NewServer(append([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(connectionTimeout)}, o...)...)
 	authv3.RegisterAuthorizationServer(s, envoy{authorizer: a})
-	healthv1.RegisterHealthServer(s, health.NewServer())
+	healthv1.RegisterHealthServer(s, health{ready: ready})
 	return s
+}
+
+// health tells who asks, and nobody who wants to watch: then clients take the
+// server for healthy.
+type health struct {
+	healthv1.UnimplementedHealthServer
+	ready func() error
+}
+
+// Check implements healthv1.HealthServer.
+func (h health) Check(_ context.Context, r *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+	if name := r.GetService(); name != "" && name != authv3.Authorization_ServiceDesc.ServiceName {
+		return nil, status.Error(codes.NotFound, "unknown service")
+	}
+	if h.ready() != nil {
+		return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_NOT_SERVING}, nil
+	}
+	return &healthv1.HealthCheckResponse{Status: healthv1.HealthCheckResponse_SERVING}, nil
 }
 
 type envoy struct {

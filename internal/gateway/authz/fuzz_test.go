@@ -36,7 +36,7 @@ func FuzzCheck(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := authz.NewEnvoy(onePath{})
+	s := authz.NewEnvoy(onePath{}, func() error { return nil })
 	f.Cleanup(s.Stop)
 	go func() { _ = s.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
