@@ -177,7 +177,7 @@ func TestOnboardingAndCheck(t *testing.T) {
 	d := newDesk(t)
 	tenant := &v1alpha1.SAMLTenant{
 		ObjectMeta: metav1.ObjectMeta{Name: "onboarded", Namespace: namespace},
-		Spec:       v1alpha1.SAMLTenantSpec{CustomerName: "onboarded", DisplayName: "On Board Ltd", MetadataURL: "https://idp.example.com/metadata",
+		Spec: v1alpha1.SAMLTenantSpec{CustomerName: "onboarded", DisplayName: "On Board Ltd", MetadataURL: "https://idp.example.com/metadata",
 			Provisioning: &v1alpha1.Provisioning{SCIM: &v1alpha1.SCIM{TokenSecretRef: v1alpha1.SecretReference{Name: "tokens"}}}},
 	}
 	require.NoError(t, d.tenants.Create(t.Context(), tenant))
