@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"os/signal"
@@ -82,7 +81,7 @@ type config struct {
 	listen, internalListen string
 	extAuthzListen         string
 	extAuthzClientCAFile   string
-	forwardAuthFrom        []netip.Prefix
+	forwardAuthFrom        forwarded.Proxies
 	tlsCertFile            string
 	tlsKeyFile             string
 	namespace, kubeconfig  string
@@ -176,27 +175,10 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		return config{}, fmt.Errorf("--trusted-proxies: %w", err)
 	}
 	c.trustedProxies = proxies
-	if c.forwardAuthFrom, err = parseNetworks(forwardAuthFrom); err != nil {
-		return config{}, err
+	if c.forwardAuthFrom, err = forwarded.Parse(forwardAuthFrom); err != nil {
+		return config{}, fmt.Errorf("--forward-auth-from: %w", err)
 	}
 	return c, c.validate()
-}
-
-// parseNetworks reads --forward-auth-from. Everybody is no network: the headers
-// of who is in one say who asks for what.
-func parseNetworks(list string) ([]netip.Prefix, error) {
-	if list == "" {
-		return nil, nil
-	}
-	var networks []netip.Prefix
-	for text := range strings.SplitSeq(list, ",") {
-		network, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || network.Bits() == 0 || network.Addr().Is4In6() {
-			return nil, fmt.Errorf("--forward-auth-from has %q, but it must be networks such as 10.1.2.3/32 or fd00::/64, and not all addresses", text)
-		}
-		networks = append(networks, network)
-	}
-	return networks, nil
 }
 
 func (c config) validate() error {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -65,7 +64,7 @@ type Options struct {
 	TrustedProxies forwarded.Proxies
 	// ForwardAuthFrom are the networks of the servers that may ask by forward
 	// authentication; none by default.
-	ForwardAuthFrom []netip.Prefix
+	ForwardAuthFrom forwarded.Proxies
 	// Refresh asks the operator to fetch a tenant's metadata; nil if there is
 	// none to ask.
 	Refresh func(ctx context.Context, tenant string) error

@@ -80,7 +80,7 @@ var rules = []rule{
 		"./internal/administration", "./internal/gateway/audit", "./internal/gateway/session", "./internal/store", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
 	}},
 	{folder: "./internal/gateway/authz", never: operator, may: []string{
-		"./internal/gateway/server", "golang.org/x", "github.com/envoyproxy/go-control-plane/envoy", "google.golang.org/genproto/googleapis/rpc", "google.golang.org/grpc",
+		"./internal/gateway/forwarded", "./internal/gateway/server", "golang.org/x", "github.com/envoyproxy/go-control-plane/envoy", "google.golang.org/genproto/googleapis/rpc", "google.golang.org/grpc",
 	}},
 	{folder: "./internal/gateway/configsource", never: operator, may: []string{
 		"./internal/gateway/tenant", "./internal/tenantconfig",

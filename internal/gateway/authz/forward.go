@@ -1,11 +1,10 @@
 package authz
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
+
+	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 )
 
 // The endpoints of forward authentication. At the first a person without a
@@ -29,38 +28,25 @@ const (
 
 // ForwardAuth serves forward authentication for peers whose addresses are in
 // one of the networks, and leaves all else to next: nobody else's headers count.
-func ForwardAuth(a Authorizer, peers []netip.Prefix, next http.Handler) http.Handler {
+func ForwardAuth(a Authorizer, peers forwarded.Proxies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target, envoy := strings.CutPrefix(r.RequestURI, envoyPrefix+"/")
 		switch {
-		case !trusted(peers, r.RemoteAddr):
+		case !peers.Trust(r.RemoteAddr):
 			next.ServeHTTP(w, r)
 		case envoy:
 			forward(a, w, r, func(asked *http.Request) error { return original(asked, r.Method, r.Host, "/"+target) })
 		case r.URL.Path == Path || r.URL.Path == RedirectPath:
-			forward(a, w, r, forwarded)
+			forward(a, w, r, byHeaders)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-func trusted(peers []netip.Prefix, address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	peer, err := netip.ParseAddr(host)
-	if err != nil {
-		return false
-	}
-	peer = peer.Unmap().WithZone("")
-	return slices.ContainsFunc(peers, func(p netip.Prefix) bool { return p.Contains(peer) })
-}
-
-// forwarded sets what was asked for by the headers, of which each must be there
+// byHeaders sets what was asked for by the headers, of which each must be there
 // once: of two, one is the client's.
-func forwarded(asked *http.Request) error {
+func byHeaders(asked *http.Request) error {
 	method, host, uri := asked.Header.Values(methodHeader), asked.Header.Values(hostHeader), asked.Header.Values(uriHeader)
 	if len(method) != 1 || len(host) != 1 || len(uri) != 1 {
 		return errRequest

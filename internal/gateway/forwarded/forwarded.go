@@ -62,8 +62,7 @@ func Parse(text string) (Proxies, error) {
 // whether it did so by plain HTTP to a trusted proxy. The port is 0 if a proxy
 // has named the client. What cannot be understood leaves the peer's address.
 func (p Proxies) Client(r *http.Request) (address string, plain bool) {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !p.trust(peer.Addr()) {
+	if !p.Trust(r.RemoteAddr) {
 		return r.RemoteAddr, false
 	}
 	address = r.RemoteAddr
@@ -74,6 +73,12 @@ func (p Proxies) Client(r *http.Request) (address string, plain bool) {
 	// say which of them it is, and a wrong guess would redirect for ever.
 	proto := r.Header.Values("X-Forwarded-Proto")
 	return address, len(proto) == 1 && strings.EqualFold(proto[0], "http")
+}
+
+// Trust says whether a peer, named by address and port, is one of the proxies.
+func (p Proxies) Trust(remoteAddress string) bool {
+	peer, err := netip.ParseAddrPort(remoteAddress)
+	return err == nil && p.trust(peer.Addr())
 }
 
 // client returns the rightmost address that is not a trusted proxy's: what is
