@@ -47,7 +47,8 @@ type Options struct {
 	// Source delivers the tenants.
 	Source configsource.Source
 	// DataDir keeps what the next options do not place elsewhere: the database,
-	// the cookie key and the identity key. It is created with mode 0700 if it is needed.
+	// the cookie key and the identity key. It is created with mode 0700 if it is
+	// needed.
 	DataDir string
 	// Database is a file of SQLite or the URL of a PostgreSQL database.
 	Database string

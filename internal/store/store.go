@@ -1,5 +1,5 @@
 // Package store keeps what must outlive a gateway process: the users that were
-// created just in time, the one-time use of assertions and requests, the
+// created just in time or by the customer's directory, the one-time use of assertions and requests, the
 // sessions' groups, and which sessions were ended.
 //
 // SQLite serves one process, PostgreSQL any number. The engines share their
