@@ -61,15 +61,7 @@ func (g groups) GetAll(_ *http.Request, params scim.ListRequestParams) (scim.Pag
 	if err != nil {
 		return scim.Page{}, g.failed("list groups", "", err)
 	}
-	page := scim.Page{TotalResults: total, Resources: []scim.Resource{}}
-	for _, one := range found {
-		resource, err := g.resource(one)
-		if err != nil {
-			return scim.Page{}, err
-		}
-		page.Resources = append(page.Resources, resource)
-	}
-	return page, nil
+	return pageOf(found, total, g.resource)
 }
 
 // Replace implements scim.ResourceHandler.

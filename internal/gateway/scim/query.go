@@ -52,6 +52,19 @@ func restrict(e filter.Expression, fields map[string]*string) error {
 	return unsupported
 }
 
+// pageOf is the answer to a query.
+func pageOf[Row any](rows []Row, total int, resource func(Row) (scim.Resource, error)) (scim.Page, error) {
+	page := scim.Page{TotalResults: total, Resources: []scim.Resource{}}
+	for _, row := range rows {
+		one, err := resource(row)
+		if err != nil {
+			return scim.Page{}, err
+		}
+		page.Resources = append(page.Resources, one)
+	}
+	return page, nil
+}
+
 // project removes from a resource what the client does not want [RFC 7644
 // 3.9]. What is always there the library adds.
 func (c *call) project(attributes scim.ResourceAttributes) {

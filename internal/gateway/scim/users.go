@@ -66,15 +66,7 @@ func (u users) GetAll(_ *http.Request, params scim.ListRequestParams) (scim.Page
 	if err != nil {
 		return scim.Page{}, u.failed("list users", "", err)
 	}
-	page := scim.Page{TotalResults: total, Resources: []scim.Resource{}}
-	for _, one := range found {
-		resource, err := u.resource(one)
-		if err != nil {
-			return scim.Page{}, err
-		}
-		page.Resources = append(page.Resources, resource)
-	}
-	return page, nil
+	return pageOf(found, total, u.resource)
 }
 
 // Replace implements scim.ResourceHandler.
