@@ -16,8 +16,9 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"cequence.cloud/saml-operator/internal/dialguard"
 )
 
 const (
@@ -313,15 +314,9 @@ func (f *Fetcher) tooLarge() *Error {
 func (f *Fetcher) transport(roots *x509.CertPool, w *way) *http.Transport {
 	dialer := &net.Dialer{
 		Resolver: f.options.Resolver,
-		// Called with the very address that is about to be connected, so no
-		// second DNS answer can come in between.
-		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			target, err := netip.ParseAddrPort(address)
-			if err != nil || !mayDial(target.Addr(), f.options.AllowCIDRs) {
-				return errInside
-			}
-			return nil
-		},
+		ControlContext: dialguard.Control(func(address netip.Addr) bool {
+			return dialguard.Public(address, f.options.AllowCIDRs...)
+		}),
 	}
 	return &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -339,10 +334,7 @@ func (f *Fetcher) transport(roots *x509.CertPool, w *way) *http.Transport {
 	}
 }
 
-var (
-	errInside = errors.New("address is not on the public internet")
-	errPlain  = errors.New("connection without TLS")
-)
+var errPlain = errors.New("connection without TLS")
 
 // tlsError marks what went wrong after the connection was made and before
 // it was safe.
@@ -469,7 +461,7 @@ func classify(err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errInside):
+	case errors.Is(err, dialguard.ErrInside):
 		return fail(URLNotAllowed, err, "the host of the metadata URL, or of a redirect, resolves to an address that is not allowed; use a public URL, or have the operator allow the network with --metadata-allow-cidrs")
 	case errors.As(err, &dns):
 		return fail(DNSFailed, err, "the host name of the metadata URL, or of a redirect, cannot be resolved; check its spelling and the cluster's DNS")

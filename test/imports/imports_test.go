@@ -70,8 +70,9 @@ var rules = []rule{
 		"github.com/go-logr/logr", "github.com/prometheus/client_golang", "golang.org/x",
 	}, kubernetes...)},
 	{folder: "./internal/conditions", may: []string{"k8s.io/apimachinery"}},
+	{folder: "./internal/dialguard"},
 	{folder: "./internal/gateway", never: operator, may: append([]string{
-		"./internal/administration", "./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
+		"./internal/administration", "./internal/dialguard", "./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
 	{folder: "./internal/gateway/identityjwt", may: []string{"github.com/go-jose/go-jose"}},
 	{folder: "./internal/gateway/keyfile"},
@@ -91,7 +92,7 @@ var rules = []rule{
 		"github.com/elimity-com/scim", "github.com/scim2/filter-parser",
 	}},
 	{folder: "./internal/idpmetadata", never: kubernetes, may: append([]string{
-		"./internal/xmldsig", "./internal/xmltree",
+		"./internal/dialguard", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
 	{folder: "./internal/manifest", never: gateway, may: append([]string{"./api", "./config/crd"}, kubernetes...)},
 	{folder: "./internal/operatormetrics", never: gateway, may: append([]string{

@@ -1,6 +1,30 @@
-package idpmetadata
+// Package dialguard tells addresses on the public internet from those that lead
+// to the inside, for what is fetched or asked because others have named it. It
+// is asked for the very address that is about to be dialled, so that no second
+// answer of DNS can come in between.
+package dialguard
 
-import "net/netip"
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+)
+
+// ErrInside says that an address was not dialled.
+var ErrInside = errors.New("address is not on the public internet")
+
+// Control returns the ControlContext of a net.Dialer that dials what may allows,
+// and otherwise fails with ErrInside.
+func Control(may func(netip.Addr) bool) func(ctx context.Context, network, address string, c syscall.RawConn) error {
+	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		target, err := netip.ParseAddrPort(address)
+		if err != nil || !may(target.Addr()) {
+			return ErrInside
+		}
+		return nil
+	}
+}
 
 // Addresses that are not on the public internet, from the IANA
 // special-purpose registries, and what else leads to the inside. IPv6 is
@@ -43,16 +67,32 @@ func parsePrefixes(texts ...string) []netip.Prefix {
 	return prefixes
 }
 
-// mayDial reports whether the address is public or allowed.
-func mayDial(address netip.Addr, allowed []netip.Prefix) bool {
+// privatePrefixes are those in which clusters have their Services and pods, and
+// metadataAddresses what clouds have put among them: they give credentials.
+var (
+	privatePrefixes = parsePrefixes("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+
+	metadataAddresses = parsePrefixes("100.100.100.200/32", "fd00:ec2::/32", "fd20:ce::254/128")
+)
+
+// Public reports whether the address is on the public internet or in one of the
+// networks.
+func Public(address netip.Addr, or ...netip.Prefix) bool {
 	address = address.WithZone("").Unmap()
-	if contain(allowed, address) {
+	if contain(or, address) {
 		return true
 	}
 	if address.Is6() && !globalIPv6.Contains(address) {
 		return false
 	}
 	return address.IsValid() && !contain(insidePrefixes, address)
+}
+
+// Private reports whether the address is one of a private network's, where a
+// cluster's Services may be, but not of a cloud's metadata service.
+func Private(address netip.Addr) bool {
+	address = address.WithZone("").Unmap()
+	return contain(privatePrefixes, address) && !contain(metadataAddresses, address)
 }
 
 func contain(prefixes []netip.Prefix, address netip.Addr) bool {

@@ -1,4 +1,4 @@
-package idpmetadata
+package dialguard
 
 import (
 	"net/netip"
@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestMayDial(t *testing.T) {
+func TestPublic(t *testing.T) {
 	allowed := parsePrefixes("10.1.0.0/16", "fd00:1::/32")
 	for address, may := range map[string]bool{
 		"8.8.8.8": true, "1.1.1.1": true, "172.15.255.255": true, "172.32.0.0": true, "100.63.255.255": true, "100.128.0.0": true,
@@ -25,7 +25,30 @@ func TestMayDial(t *testing.T) {
 
 		"10.1.2.3": true, "::ffff:10.1.2.3": true, "fd00:1::1": true, "fd00:2::1": false,
 	} {
-		assert.Equal(t, may, mayDial(netip.MustParseAddr(address), allowed), address)
+		assert.Equal(t, may, Public(netip.MustParseAddr(address), allowed...), address)
 	}
-	assert.False(t, mayDial(netip.Addr{}, nil), "no address")
+	assert.False(t, Public(netip.Addr{}), "no address")
+}
+
+func TestPrivate(t *testing.T) {
+	for address, private := range map[string]bool{
+		"10.96.0.1": true, "100.64.0.1": true, "172.20.0.1": true, "192.168.1.1": true, "::ffff:10.0.0.1": true, "fd00:1::1": true, "fc00::1": true,
+
+		"8.8.8.8": false, "127.0.0.1": false, "169.254.169.254": false, "168.63.129.16": false, "0.0.0.0": false, "224.0.0.1": false,
+		"100.100.100.200": false, "fd00:ec2::254": false, "fd20:ce::254": false, "::1": false, "::ffff:127.0.0.1": false,
+		"fe80::1": false, "::ffff:169.254.169.254": false, "64:ff9b::a00:1": false, "2001:db8::1": false,
+	} {
+		assert.Equal(t, private, Private(netip.MustParseAddr(address)), address)
+	}
+	assert.False(t, Private(netip.Addr{}), "no address")
+}
+
+func TestControl(t *testing.T) {
+	control := Control(func(address netip.Addr) bool { return Public(address) })
+	for address, want := range map[string]error{
+		"8.8.8.8:443": nil, "[2606:4700::1111]:443": nil,
+		"10.0.0.1:443": ErrInside, "[::ffff:127.0.0.1]:80": ErrInside, "[fe80::1%eth0]:80": ErrInside, "localhost:80": ErrInside, "": ErrInside,
+	} {
+		assert.ErrorIs(t, control(t.Context(), "tcp", address, nil), want, address)
+	}
 }
