@@ -26,11 +26,13 @@ import (
 // A configuration has the first version whose readers understand it, so that a
 // release changes nothing for tenants that do not use what is new. Version 2
 // has rules on who may come in: a reader of version 1 would let everybody in,
-// and so does not get to read them.
+// and so does not get to read them. Version 3 has rules on who may go where in
+// the application, and tenants with an application of their own.
 const (
-	Version           = 2
-	firstVersion      = 1
-	restrictedVersion = 2
+	Version            = 3
+	firstVersion       = 1
+	restrictedVersion  = 2
+	applicationVersion = 3
 )
 
 // ErrUnsupportedVersion says that a configuration is of a version this code
@@ -63,6 +65,7 @@ type Config struct {
 	AttributeMapping AttributeMapping `json:"attributeMapping"`
 	Authorization    Authorization    `json:"authorization,omitzero"`
 	Provisioning     Provisioning     `json:"provisioning,omitzero"`
+	Application      Application      `json:"application,omitzero"`
 	Session          Session          `json:"session"`
 }
 
@@ -74,7 +77,10 @@ func (c Config) restricted() bool {
 
 // version is the first one whose readers understand c.
 func (c Config) version() int {
-	if c.restricted() {
+	switch {
+	case c.Application.restricted():
+		return applicationVersion
+	case c.restricted():
 		return restrictedVersion
 	}
 	return firstVersion
@@ -391,6 +397,7 @@ func (c Config) Validate() error {
 	c.ServiceProvider.validate(fail)
 	c.Authorization.validate(fail)
 	c.Provisioning.validate(fail)
+	c.Application.validate(fail)
 	if c.Session.MaxDuration <= 0 || c.Session.IdleTimeout <= 0 {
 		fail("session.maxDurationSeconds and session.idleTimeoutSeconds must be positive")
 	}

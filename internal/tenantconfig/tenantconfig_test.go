@@ -56,6 +56,34 @@ func TestEncodingIsTheGoldenFile(t *testing.T) {
 	}
 }
 
+// As above, of the version with path rules and applications of tenants.
+func TestApplicationIsTheGoldenFile(t *testing.T) {
+	c := valid()
+	c.Version = 3
+	c.Application = tenantconfig.Application{
+		Upstream: "http://app.customers.svc:8080",
+		Paths: []tenantconfig.PathRule{
+			{Path: "/"},
+			{Path: "/status", Exact: true, Public: true},
+			{Path: "/admin", Roles: []string{"admin", "owner"}, FreshSignIn: 900},
+		},
+	}
+	got, err := tenantconfig.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/v3.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("encoded as\n%s\nwant\n%s", got, want)
+	}
+	if back, err := tenantconfig.Decode(want); err != nil || !reflect.DeepEqual(back, c) {
+		t.Errorf("decoded as %+v, %v", back, err)
+	}
+}
+
 // The grace for expired certificates begins and ends by the reader's clock, and
 // none is without an end.
 func TestAGraceForExpiredCertificatesIsBounded(t *testing.T) {
@@ -155,8 +183,9 @@ func TestWishesAreEncoded(t *testing.T) {
 	}
 }
 
-// A reader of version 1 would ignore the rules and let everybody in. A
-// configuration without such rules stays as it was.
+// A reader of an earlier version would ignore the rules and let everybody in, or
+// send requests to another application. A configuration without such rules
+// stays as it was, and one whose rules only open something can be read by all.
 func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*tenantconfig.Config)
@@ -170,6 +199,14 @@ func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
 		"roles": {func(c *tenantconfig.Config) {
 			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff", Role: "viewer"}}
 		}, 1},
+		"public paths":    {withPaths(tenantconfig.PathRule{Path: "/status", Public: true}), 1},
+		"paths and roles": {withPaths(tenantconfig.PathRule{Path: "/status", Public: true}, tenantconfig.PathRule{Path: "/admin", Roles: []string{"admin"}}), 3},
+		"a fresh sign-in": {withPaths(tenantconfig.PathRule{Path: "/admin", FreshSignIn: 60}), 3},
+		"signed in":       {withPaths(tenantconfig.PathRule{Path: "/admin"}), 3},
+		"an upstream":     {func(c *tenantconfig.Config) { c.Application.Upstream = "http://app.a.svc:80" }, 3},
+		"an upstream and groups": {func(c *tenantconfig.Config) {
+			c.Application.Upstream, c.Authorization.AllowedGroups = "http://app.a.svc:80", []string{"staff"}
+		}, 3},
 	} {
 		c := valid()
 		test.change(&c)
@@ -187,11 +224,21 @@ func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
 		if test.want == 1 {
 			continue
 		}
-		older := strings.Replace(string(encoded), `"version": 2`, `"version": 1`, 1)
-		if _, err := tenantconfig.Decode([]byte(older)); err == nil || !strings.Contains(err.Error(), "version is 1") {
-			t.Errorf("%s: rules in a configuration of version 1: %v", name, err)
+		for older := 1; older < test.want; older++ {
+			data := strings.Replace(string(encoded), fmt.Sprintf(`"version": %d`, test.want), fmt.Sprintf(`"version": %d`, older), 1)
+			if _, err := tenantconfig.Decode([]byte(data)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("version is %d", older)) {
+				t.Errorf("%s: rules in a configuration of version %d: %v", name, older, err)
+			}
 		}
 	}
+}
+
+func withUpstream(upstream string) func(*tenantconfig.Config) {
+	return func(c *tenantconfig.Config) { c.Application.Upstream = upstream }
+}
+
+func withPaths(rules ...tenantconfig.PathRule) func(*tenantconfig.Config) {
+	return func(c *tenantconfig.Config) { c.Application.Paths = rules }
 }
 
 func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
@@ -203,7 +250,7 @@ func TestDecodeIgnoresUnknownFieldsAndRefusesUnknownVersions(t *testing.T) {
 	if c, err := tenantconfig.Decode([]byte(newer)); err != nil || c.Tenant != "acme" {
 		t.Errorf("a field of tomorrow: got %v, %v", c.Tenant, err)
 	}
-	for _, version := range []string{"0", "3"} {
+	for _, version := range []string{"0", "4"} {
 		other := strings.Replace(string(encoded), `"version": 1`, `"version": `+version, 1)
 		if _, err := tenantconfig.Decode([]byte(other)); !errors.Is(err, tenantconfig.ErrUnsupportedVersion) {
 			t.Errorf("version %s: got %v, want ErrUnsupportedVersion", version, err)
@@ -261,6 +308,27 @@ func TestWhatMustNotBeServedIsRefused(t *testing.T) {
 		"a mode of provisioning of tomorrow": {func(c *tenantconfig.Config) { c.Provisioning.Mode = "Approved" }, "provisioning.mode"},
 		"JustInTime in other words":          {func(c *tenantconfig.Config) { c.Provisioning.Mode = "JustInTime" }, "provisioning.mode"},
 		"fewer than no users":                {func(c *tenantconfig.Config) { c.Provisioning.MaxUsers = -1 }, "provisioning.maxUsers"},
+		"a path of no beginning":             {withPaths(tenantconfig.PathRule{Path: "admin"}), "application.paths[0]"},
+		"no path":                            {withPaths(tenantconfig.PathRule{Path: "/"}, tenantconfig.PathRule{}), "application.paths[1]"},
+		"a path with a wildcard":             {withPaths(tenantconfig.PathRule{Path: "/admin/*"}), "'*'"},
+		"a path with an escape":              {withPaths(tenantconfig.PathRule{Path: "/%61dmin"}), "'%'"},
+		"a path that goes up":                {withPaths(tenantconfig.PathRule{Path: "/a/../admin"}), "at a name's end"},
+		"a path with a dot at end":           {withPaths(tenantconfig.PathRule{Path: "/admin./a"}), "at a name's end"},
+		"a path twice split":                 {withPaths(tenantconfig.PathRule{Path: "/a//admin"}), "'//'"},
+		"a path with parameters":             {withPaths(tenantconfig.PathRule{Path: "/admin;a"}), "path"},
+		"a path with a query":                {withPaths(tenantconfig.PathRule{Path: "/admin?a"}), "path"},
+		"a path with a line break":           {withPaths(tenantconfig.PathRule{Path: "/admin\n"}), "path"},
+		"the gateway's path":                 {withPaths(tenantconfig.PathRule{Path: "/saml/login", Public: true}), "gateway's own"},
+		"roles that are none":                {withPaths(tenantconfig.PathRule{Path: "/a", Roles: []string{}}), "roles is empty"},
+		"a role of nothing":                  {withPaths(tenantconfig.PathRule{Path: "/a", Roles: []string{"a", ""}}), "roles is empty"},
+		"public for a role":                  {withPaths(tenantconfig.PathRule{Path: "/a", Public: true, Roles: []string{"a"}}), "public path cannot"},
+		"public and fresh":                   {withPaths(tenantconfig.PathRule{Path: "/a", Public: true, FreshSignIn: 60}), "public path cannot"},
+		"fresh in the future":                {withPaths(tenantconfig.PathRule{Path: "/a", FreshSignIn: -60}), "negative"},
+		"an upstream of no scheme":           {withUpstream("app:8080"), "application.upstream"},
+		"an upstream in a file":              {withUpstream("file:///etc/passwd"), "application.upstream"},
+		"an upstream of nowhere":             {withUpstream("http://:8080"), "application.upstream"},
+		"an upstream with a user":            {withUpstream("http://user@app"), "application.upstream"},
+		"an upstream with a query":           {withUpstream("http://app/?a=b"), "application.upstream"},
 		"a mapping to no role": {func(c *tenantconfig.Config) {
 			c.Authorization.RoleMappings = []tenantconfig.RoleMapping{{Group: "staff"}}
 		}, "roleMappings[0]"},
