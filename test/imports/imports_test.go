@@ -87,6 +87,10 @@ var rules = []rule{
 		"./internal/gateway/tenant", "./internal/tenantconfig",
 		"golang.org/x", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go",
 	}},
+	{folder: "./internal/gateway/pathrules", never: operator, may: []string{
+		"./internal/gateway/paths", "./internal/tenantconfig", "sigs.k8s.io/yaml",
+	}},
+	{folder: "./internal/gateway/upstreams", may: []string{"./internal/dialguard"}},
 	{folder: "./internal/gateway/scim", never: operator, may: []string{
 		"./internal/gateway/audit", "./internal/gateway/identity", "./internal/gateway/session", "./internal/gateway/tenant", "./internal/store", "./internal/tenantconfig",
 		"github.com/elimity-com/scim", "github.com/scim2/filter-parser",
