@@ -24,7 +24,9 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/admin"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
+	"cequence.cloud/saml-operator/internal/gateway/pathrules"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
+	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/refresh"
 	"cequence.cloud/saml-operator/internal/store"
 )
@@ -87,6 +89,8 @@ type config struct {
 	namespace, kubeconfig  string
 	tenantsDir             string
 	upstream               *url.URL
+	tenantUpstreams        upstreams.Allowed
+	pathRulesFile          string
 	operator               *url.URL
 	trustedProxies         forwarded.Proxies
 	operatorTokenFile      string
@@ -116,6 +120,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		upstream, operator string
 		trustedProxies     string
 		forwardAuthFrom    string
+		tenantUpstreams    string
 	)
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
@@ -130,6 +135,8 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` to reach the cluster with, from outside of it")
 	flags.StringVar(&c.tenantsDir, "tenants-dir", "", "`directory` with one directory for each tenant, instead of a namespace")
 	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
+	flags.StringVar(&tenantUpstreams, "tenant-upstreams", "", "`hosts` such as app.example.com,*.apps.example.com,app.customers.svc:8080 that tenants may name as applications of their own, and networks such as 10.1.2.0/24 in which hosts may be that are neither public nor Services; empty for none")
+	flags.StringVar(&c.pathRulesFile, "path-rules-file", "", "`file` with rules for paths of all tenants' applications, YAML or JSON, read at the start; empty for none")
 	flags.StringVar(&trustedProxies, "trusted-proxies", "", "`networks` such as 10.0.0.0/24,fd00::/64 of the proxies whose X-Forwarded-For and X-Forwarded-Proto count; empty for none")
 	flags.StringVar(&operator, "operator-url", "", "`URL` at which the operator fetches a tenant's metadata when its identity provider signs with a new key; empty to wait for its next regular fetch")
 	flags.StringVar(&c.operatorTokenFile, "operator-token-file", "/var/run/secrets/saml-operator/token", "`file` with the service account's token for the operator")
@@ -170,6 +177,11 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 		}
 		c.operator = u
 	}
+	allowed, err := upstreams.Parse(tenantUpstreams)
+	if err != nil {
+		return config{}, fmt.Errorf("--tenant-upstreams: %w", err)
+	}
+	c.tenantUpstreams = allowed
 	proxies, err := forwarded.Parse(trustedProxies)
 	if err != nil {
 		return config{}, fmt.Errorf("--trusted-proxies: %w", err)
@@ -226,13 +238,34 @@ func (c config) source(log *slog.Logger) (configsource.Source, error) {
 	return configsource.NewKubernetes(c.kubeconfig, c.namespace, log)
 }
 
+// pathRules returns nil without a file.
+func (c config) pathRules() (*pathrules.Rules, error) {
+	if c.pathRulesFile == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(c.pathRulesFile)
+	if err != nil {
+		return nil, fmt.Errorf("--path-rules-file: %w", err)
+	}
+	rules, err := pathrules.Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("--path-rules-file %s: %w", c.pathRulesFile, err)
+	}
+	return rules, nil
+}
+
 // serve runs the gateway until ctx ends, then lets requests finish.
 func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (err error) {
 	source, err := c.source(log)
 	if err != nil {
 		return err
 	}
+	pathRules, err := c.pathRules()
+	if err != nil {
+		return err
+	}
 	options := gateway.Options{
+		TenantUpstreams: c.tenantUpstreams, Paths: pathRules,
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
 		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ForwardAuthFrom: c.forwardAuthFrom, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
 	}

@@ -75,6 +75,10 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --ext-authz-listen=:9191 --ext-authz-client-ca-file=ca --tls-cert-file=c --tls-key-file=k", "", ""},
 		{"--tenants-dir=/t --ext-authz-client-ca-file=ca --tls-cert-file=c --tls-key-file=k", "", "--ext-authz-client-ca-file"},
 		{"--tenants-dir=/t --ext-authz-listen=:9191 --ext-authz-client-ca-file=ca", "", "--ext-authz-client-ca-file"},
+		{"--tenants-dir=/t --tenant-upstreams=app.example.com,*.apps.example.com:8443,app.customers.svc,10.1.2.0/24 --path-rules-file=r", "", ""},
+		{"--tenants-dir=/t --tenant-upstreams=*", "", "--tenant-upstreams"},
+		{"--tenants-dir=/t --tenant-upstreams=https://app.example.com", "", "--tenant-upstreams"},
+		{"--tenants-dir=/t --tenant-upstreams=0.0.0.0/0", "", "--tenant-upstreams"},
 		{"--tenants-dir=/t extra", "", `"extra"`},
 		{"--unknown", "", "-unknown"},
 	} {

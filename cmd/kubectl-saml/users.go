@@ -180,7 +180,7 @@ func (p *plugin) auditCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&filter.User, "user", "", "only those of this user, by ID or e-mail address")
-	flags.StringVar(&filter.Event, "event", "", "only sign-in, sign-out, provisioning, administration or configuration")
+	flags.StringVar(&filter.Event, "event", "", "only sign-in, sign-out, access, provisioning, administration or configuration")
 	flags.StringVar(&filter.Outcome, "outcome", "", "only success, refused or restarted")
 	flags.IntVar(&limit, "limit", 50, "how many, up to 500")
 	return command

@@ -25,10 +25,12 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/identityjwt"
 	"cequence.cloud/saml-operator/internal/gateway/keyfile"
+	"cequence.cloud/saml-operator/internal/gateway/pathrules"
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
+	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/store"
 )
 
@@ -61,6 +63,11 @@ type Options struct {
 	IdentityJWT *IdentityJWT
 	// Upstream is the application; nil for none.
 	Upstream *url.URL
+	// TenantUpstreams are the applications that tenants may have instead of that;
+	// none by default.
+	TenantUpstreams upstreams.Allowed
+	// Paths are rules for parts of all applications; nil for none.
+	Paths *pathrules.Rules
 	// TrustedProxies may say who the client is, and whether it came by https.
 	TrustedProxies forwarded.Proxies
 	// ForwardAuthFrom are the networks of the servers that may ask by forward
@@ -156,6 +163,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
+	tenants.AllowUpstreams(o.TenantUpstreams)
 	if o.AuditOut == nil {
 		o.AuditOut = io.Discard
 	}
@@ -170,7 +178,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
-			Identity: identity,
+			Identity: identity, TenantUpstreams: o.TenantUpstreams, Paths: o.Paths,
 		}),
 		audit: auditLog,
 	}

@@ -1,6 +1,6 @@
 // Package audit keeps who did what: one line of JSON for each sign-in, refusal,
-// sign-out, new user, act of an administrator and change of a configuration. No
-// line holds an assertion, a cookie or a token. docs/reference/audit-log.md
+// sign-out, new user, refusal by a role that a path requires, act of an
+// administrator and change of a configuration. No line holds an assertion, a cookie or a token. docs/reference/audit-log.md
 // describes the fields.
 package audit
 
@@ -22,6 +22,7 @@ import (
 const (
 	EventSignIn         = "sign-in"
 	EventSignOut        = "sign-out"
+	EventAccess         = "access"
 	EventProvisioning   = "provisioning"
 	EventAdministration = "administration"
 	EventConfiguration  = "configuration"

@@ -76,9 +76,13 @@ func forward(a Authorizer, w http.ResponseWriter, r *http.Request, restore func(
 		return
 	}
 	status := answer.status
-	if status == http.StatusFound && r.URL.Path == Path {
+	switch {
+	case r.URL.Path != Path:
+	case status == http.StatusFound:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", "SAML")
+	case status == http.StatusBadRequest: // as above
+		status = http.StatusForbidden
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(answer.body) // the client may be gone

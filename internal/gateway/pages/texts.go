@@ -64,8 +64,24 @@ var catalogue = map[string]translated{
 	},
 
 	"upstream_unreachable": {
-		{"The application is not available", []string{"You are signed in, but the application did not answer. Please try again in a moment. If this goes on, give the provider of this service the support ID below."}, ""},
-		{"Die Anwendung ist nicht erreichbar", []string{"Sie sind angemeldet, aber die Anwendung hat nicht geantwortet. Bitte versuchen Sie es gleich noch einmal. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+		{"The application is not available", []string{"The application did not answer. Please try again in a moment. If this goes on, give the provider of this service the support ID below."}, ""},
+		{"Die Anwendung ist nicht erreichbar", []string{"Die Anwendung hat nicht geantwortet. Bitte versuchen Sie es gleich noch einmal. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"upstream_not_allowed": {
+		{"The application is not available", []string{"Your organization's application is not one that this service may lead to. Please give the provider of this service the support ID below."}, ""},
+		{"Die Anwendung ist nicht erreichbar", []string{"Dieser Dienst darf nicht zur Anwendung Ihrer Organisation führen. Bitte nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"upstream_elsewhere": {
+		{"The application is not here", []string{"Your organization's application cannot be reached in this way. Please give the provider of this service the support ID below."}, ""},
+		{"Die Anwendung ist nicht hier", []string{"Die Anwendung Ihrer Organisation ist auf diesem Weg nicht zu erreichen. Bitte nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"role_missing": {
+		{"You have no access to this page", []string{"You are signed in, but your organization has not given you the role that this page requires. Please ask your organization's administrator for it, and give them the support ID below."}, "Sign in as somebody else"},
+		{"Sie haben keinen Zugang zu dieser Seite", []string{"Sie sind angemeldet, aber Ihre Organisation hat Ihnen nicht die Rolle gegeben, die diese Seite verlangt. Bitte fragen Sie die Administration Ihrer Organisation danach, und nennen Sie ihr die Support-ID unten."}, "Als jemand anderes anmelden"},
+	},
+	"path_ambiguous": {
+		{"This address cannot be understood", []string{"Please check the address, or go back and try another way. If you have followed a link of this application, give the provider of this service the support ID below."}, ""},
+		{"Diese Adresse ist nicht zu verstehen", []string{"Bitte prüfen Sie die Adresse, oder gehen Sie zurück und versuchen Sie einen anderen Weg. Wenn Sie einem Link dieser Anwendung gefolgt sind, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
 	},
 	"starting": {
 		{"Please wait a moment", []string{"This service is starting. Please try again in a moment."}, ""},

@@ -50,9 +50,13 @@ const (
 type visit struct {
 	tenant string
 	// host is the tenant's own, however the request spelled it.
-	host    string
-	session session.Session
-	roles   []string
+	host string
+	// upstream is the tenant's own application, nil if it has the gateway's.
+	upstream *url.URL
+	// signedIn: there is a session. Without one nothing is said of anybody.
+	signedIn bool
+	session  session.Session
+	roles    []string
 	// jwt is empty for none.
 	jwt string
 	// renewed: the response carries a session cookie.
@@ -67,9 +71,10 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 	return &httputil.ReverseProxy{
 		Transport: newTransport(),
 		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(upstream)
+			target := upstreamOf(pr.In, upstream)
+			pr.SetURL(target)
 			// The query is the application's: we decide nothing by it.
-			pr.Out.URL.RawQuery = joinQuery(upstream.RawQuery, pr.In.URL.RawQuery)
+			pr.Out.URL.RawQuery = joinQuery(target.RawQuery, pr.In.URL.RawQuery)
 			removeReserved(pr.Out.Header)
 			removeReserved(pr.Out.Trailer)
 			RemoveOwnCookies(pr.Out.Header)
@@ -122,6 +127,9 @@ func withVisit(r *http.Request, v visit) *http.Request {
 }
 
 func setIdentity(h http.Header, v visit) {
+	if !v.signedIn {
+		return
+	}
 	h.Set(UserHeader, v.session.StableID)
 	h.Set(TenantHeader, v.tenant)
 	if v.session.Email != "" {

@@ -20,10 +20,12 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
+	"cequence.cloud/saml-operator/internal/gateway/pathrules"
 	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/scim"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
+	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/store"
 )
 
@@ -39,6 +41,11 @@ type Options struct {
 	Revocations *session.Revocations
 	// Upstream is the application. Without one, a page says who is signed in.
 	Upstream *url.URL
+	// TenantUpstreams are what tenants may have instead, which Tenants know too.
+	TenantUpstreams upstreams.Allowed
+	// Paths are the gateway owner's rules for parts of all applications; nil for
+	// none.
+	Paths *pathrules.Rules
 	// Refresh asks for a tenant's metadata to be fetched, and does not wait for
 	// that; what it brings comes to Tenants. Without it nobody can be asked.
 	Refresh func(ctx context.Context, tenant string) error
@@ -57,6 +64,7 @@ type Options struct {
 type Server struct {
 	Options
 	proxy       *httputil.ReverseProxy
+	tenantProxy *httputil.ReverseProxy // to applications of tenants
 	groups      *groupCache
 	rollovers   *rollovers
 	crossOrigin *http.CrossOriginProtection
@@ -70,11 +78,13 @@ func New(o Options) *Server {
 		rollovers: newRollovers(o.Tenants, o.Refresh, o.Log),
 		directory: scim.New(scim.Options{Store: o.Store, Revocations: o.Revocations, Now: o.Now, Log: o.Log, Audit: o.Audit}),
 	}
-	if o.Upstream != nil {
-		s.proxy = newProxy(o.Upstream, o.Log, func(w http.ResponseWriter, r *http.Request) {
-			s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable"})
-		})
+	unreachable := func(w http.ResponseWriter, r *http.Request) {
+		s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable"})
 	}
+	if o.Upstream != nil {
+		s.proxy = newProxy(o.Upstream, o.Log, unreachable)
+	}
+	s.tenantProxy = newTenantProxy(o.TenantUpstreams, o.Log, unreachable)
 	return s
 }
 
@@ -120,6 +130,13 @@ func (s *Server) Authorize(w http.ResponseWriter, r *http.Request) (identity htt
 	if paths.Own(r.URL.Path) {
 		secure(w.Header())
 		x.fail(problem{status: http.StatusForbidden, code: "not_the_applications"})
+		return nil, false
+	}
+	if x.tenant.Upstream != nil {
+		// Who asks here passes the request on to another application, with the
+		// identity of this tenant's user.
+		secure(w.Header())
+		x.fail(problem{status: http.StatusForbidden, code: "upstream_elsewhere"})
 		return nil, false
 	}
 	v, ok := x.decide()
@@ -228,16 +245,24 @@ func (x *exchange) metadata() {
 	_, _ = x.w.Write(x.tenant.Metadata) // the client may be gone
 }
 
-// application serves what is behind the gateway, to those who are signed in.
+// application serves what is behind the gateway, to those who may have it.
 func (x *exchange) application() {
 	v, ok := x.decide()
 	switch {
 	case !ok:
-	case x.proxy == nil:
+	case x.tenant.UpstreamRefused != nil:
+		secure(x.w.Header())
+		x.fail(problem{status: http.StatusBadGateway, code: "upstream_not_allowed", cause: x.tenant.UpstreamRefused})
+	case x.tenant.Upstream != nil:
+		x.tenantProxy.ServeHTTP(x.w, withVisit(x.r, v))
+	case x.proxy != nil:
+		x.proxy.ServeHTTP(x.w, withVisit(x.r, v))
+	case v.signedIn:
 		secure(x.w.Header())
 		x.page(pages.Page{Status: http.StatusOK, Text: "signed_in", Who: v.session.Label(), Link: "/saml/logout"})
 	default:
-		x.proxy.ServeHTTP(x.w, withVisit(x.r, v))
+		secure(x.w.Header())
+		x.notFound()
 	}
 }
 
@@ -248,17 +273,31 @@ func (x *exchange) decide() (visit, bool) {
 		x.allow(nil, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions)
 		return visit{}, false
 	}
-	s, err := x.current()
-	switch {
-	case x.tenant.Config.Disabled:
+	if x.tenant.Config.Disabled {
 		secure(x.w.Header())
 		x.disabled()
+		return visit{}, false
+	}
+	required, err := x.required()
+	if err != nil {
+		x.forbid(problem{status: http.StatusBadRequest, code: "path_ambiguous", cause: err.Error()})
+		return visit{}, false
+	}
+	s, err := x.current()
+	switch {
+	case required.Public && (err != nil || s == nil):
+		return visit{tenant: x.tenant.Name(), host: x.host(), upstream: x.tenant.Upstream}, true
 	case err != nil:
 		x.storeFailed("read session", err)
 	case s == nil:
-		x.challenge()
+		x.challenge(signIn)
+	case !required.Satisfied(x.roles(*s)):
+		x.lackRole(*s)
+	case !x.fresh(*s, required):
+		x.challenge(freshSignIn)
 	default:
-		return visit{tenant: x.tenant.Name(), host: x.host(), session: *s, roles: x.roles(*s), jwt: x.identityJWT(*s), renewed: x.renew(*s)}, true
+		return visit{tenant: x.tenant.Name(), host: x.host(), upstream: x.tenant.Upstream, signedIn: true,
+			session: *s, roles: x.roles(*s), jwt: x.identityJWT(*s), renewed: x.renew(*s)}, true
 	}
 	return visit{}, false
 }
@@ -340,29 +379,6 @@ func (x *exchange) renew(s session.Session) bool {
 	}
 	http.SetCookie(x.w, cookie)
 	return true
-}
-
-// challenge answers a request that has no session: a person is sent to sign in,
-// a program is told so.
-func (x *exchange) challenge() {
-	if !isNavigation(x.r) {
-		x.unauthorized()
-		return
-	}
-	secure(x.w.Header())
-	login := url.URL{Path: "/saml/login", RawQuery: url.Values{"return_to": {x.r.URL.RequestURI()}}.Encode()}
-	if x.absolute {
-		login.Scheme, login.Host = "https", x.host()
-	}
-	x.w.Header().Set("Location", login.String())
-	x.w.WriteHeader(http.StatusFound)
-}
-
-// unauthorized tells a program where people sign in.
-func (x *exchange) unauthorized() {
-	secure(x.w.Header())
-	x.w.Header().Set("WWW-Authenticate", `SAML realm="`+x.tenant.Config.Host+`"`)
-	writeJSON(x.w, http.StatusUnauthorized, map[string]string{"error": "sign_in_required", "login": "/saml/login"})
 }
 
 // secure sets the headers that every response of our own has. The application

@@ -290,7 +290,7 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		ID: session.NewID(), StableID: who.Name(x.tenant.Config.AttributeMapping),
 		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName,
 		Groups: who.Groups, GroupsIncomplete: who.GroupsIncomplete,
-		CreatedAt: now, SeenAt: now,
+		AuthenticatedAt: authenticatedAt(assertion, answered, now), CreatedAt: now, SeenAt: now,
 		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter, x.ClockSkew),
 	}
 	in := store.SignIn{
@@ -377,6 +377,19 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		x.setCookies(session.End(*answered))
 	}
 	x.seeOther(returnTo)
+}
+
+// authenticatedAt is when the IdP has authenticated the user, by our clock if the
+// request asked for it: then it was not before the request. [SAMLCore 2.7.2]
+func authenticatedAt(assertion *sp.Assertion, answered *session.Pending, now time.Time) time.Time {
+	at := assertion.AuthnInstant
+	if answered != nil && answered.ForceAuthn && answered.IssuedAt.After(at) {
+		at = answered.IssuedAt
+	}
+	if at.After(now) {
+		return now
+	}
+	return at
 }
 
 func provisioning(config tenantconfig.Provisioning) store.Provisioning {

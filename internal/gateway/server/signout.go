@@ -17,7 +17,7 @@ func (x *exchange) whoami() {
 		x.storeFailed("read session", err)
 		return
 	case s == nil:
-		x.unauthorized()
+		x.unauthorized(signIn)
 		return
 	}
 	type user struct {

@@ -64,7 +64,10 @@ type Session struct {
 	// GroupsIncomplete: the IdP has withheld groups because they are too many.
 	GroupsIncomplete bool `json:"i,omitempty"`
 
-	CreatedAt time.Time `json:"c"`
+	// AuthenticatedAt is when the IdP knew the user by credentials, as far as is
+	// known; zero, in sessions of earlier releases, is never.
+	AuthenticatedAt time.Time `json:"t,omitzero"`
+	CreatedAt       time.Time `json:"c"`
 	// ExpiresAt was fixed at the sign-in: no later setting prolongs it.
 	ExpiresAt time.Time `json:"x"`
 	// SeenAt is when the cookie was written last.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -28,7 +29,7 @@ type Status struct {
 	Host string `json:"host,omitempty"`
 	// ConfigHash is of the files that are served, or were last.
 	ConfigHash string `json:"configHash,omitempty"`
-	// Problem says why the newest files are not served.
+	// Problem says why the newest files are not served, or not as a whole.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -41,6 +42,7 @@ type Registry struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	changed chan struct{}
+	allowed upstreams.Allowed
 	observe func(tenant, action, configHash string)
 }
 
@@ -55,6 +57,14 @@ func (r *Registry) Observe(observe func(tenant, action, configHash string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.observe = observe
+}
+
+// AllowUpstreams says which applications tenants may have for themselves; none
+// by default. It counts for what is loaded afterwards.
+func (r *Registry) AllowUpstreams(allowed upstreams.Allowed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.allowed = allowed
 }
 
 func (r *Registry) tell(tenant, action, configHash string) {
@@ -140,6 +150,7 @@ func (r *Registry) load(name string, set Set) {
 				action = actionAdded
 			}
 			e.good, e.hash, e.loadProblem = loaded, configHash(set.Files), ""
+			r.judgeUpstream(loaded)
 			r.log.Info("tenant loaded", "tenant", name, "host", loaded.Config.Host, "configHash", e.hash)
 			r.tell(name, action, e.hash)
 			return
@@ -151,6 +162,18 @@ func (r *Registry) load(name string, set Set) {
 	if problem := err.Error(); problem != e.loadProblem {
 		e.loadProblem = problem
 		r.log.Error("tenant configuration refused", "tenant", name, "servesLastKnownGood", e.good != nil, "error", problem)
+	}
+}
+
+// judgeUpstream lets a tenant be served whose application is not allowed: its
+// users are told, and its administrator by the status.
+func (r *Registry) judgeUpstream(t *Tenant) {
+	if t.Upstream == nil {
+		t.UpstreamRefused = nil
+		return
+	}
+	if t.UpstreamRefused = r.allowed.Check(t.Upstream); t.UpstreamRefused != nil {
+		r.log.Error("application of the tenant not allowed", "tenant", t.Name(), "upstream", t.Config.Application.Upstream, "error", t.UpstreamRefused.Error())
 	}
 }
 
@@ -196,6 +219,9 @@ func (r *Registry) Status() []Status {
 		e := r.entries[name]
 		s := Status{Tenant: name, ConfigHash: e.hash, Problem: e.loadProblem}
 		if e.good != nil {
+			if s.Problem == "" && e.good.UpstreamRefused != nil {
+				s.Problem = e.good.UpstreamRefused.Error()
+			}
 			if e.hostProblem == "" {
 				s.Host = e.good.Config.Host
 			} else if s.Problem == "" {

@@ -10,8 +10,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
+	"cequence.cloud/saml-operator/internal/gateway/pathrules"
+	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
@@ -24,6 +27,12 @@ type Tenant struct {
 	Config tenantconfig.Config
 	// Authorization are the rules of Config.Authorization.
 	Authorization *authorization.Rules
+	// Paths are the rules of Config.Application.Paths, nil if there are none.
+	Paths *pathrules.Rules
+	// Upstream is the tenant's own application, nil if it has the gateway's.
+	Upstream *url.URL
+	// UpstreamRefused says why no request may go to Upstream; nil if they may.
+	UpstreamRefused error
 	// SigningCertificates are the IdP's, parsed.
 	SigningCertificates []*x509.Certificate
 	// Key is the SP's own key that signs, nil if the tenant has none.
@@ -81,7 +90,13 @@ func Load(name string, files tenantconfig.Files) (*Tenant, error) {
 			decryption = append(decryption, k)
 		}
 	}
-	return &Tenant{Config: config, Authorization: authorization.New(config.Authorization), SigningCertificates: certificates, Key: key, DecryptionKeys: decryption, Metadata: metadata}, nil
+	var upstream *url.URL
+	if text := config.Application.Upstream; text != "" {
+		if upstream, err = tenantconfig.ParseUpstream(text); err != nil {
+			return nil, err
+		}
+	}
+	return &Tenant{Config: config, Paths: pathrules.New(config.Application.Paths), Upstream: upstream, UpstreamRefused: upstreams.ErrNotAllowed, Authorization: authorization.New(config.Authorization), SigningCertificates: certificates, Key: key, DecryptionKeys: decryption, Metadata: metadata}, nil
 }
 
 func parseCertificates(encoded []string) ([]*x509.Certificate, error) {
