@@ -117,6 +117,29 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// A file with rules that cannot be held to keeps the gateway from starting, and
+// says why.
+func TestBadPathRulesStopTheStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	for content, problem := range map[string]string{
+		"":                                    "no rule below 'paths'",
+		"paths: [{path: /a, acess: Public}]":  `"acess\"`,
+		"paths: [{path: /a/*, roles: [ops]}]": "without '%' and '*'",
+		"missing":                             "no such file",
+	} {
+		args := []string{"--tenants-dir=" + t.TempDir(), "--listen=127.0.0.1:0", "--data-dir=" + t.TempDir(), "--path-rules-file=" + file}
+		if content == "missing" {
+			args[3] += "x"
+		} else if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		if got := run(args, io.Discard, &errs); got != exitFailure || !strings.Contains(errs.String(), "--path-rules-file") || !strings.Contains(errs.String(), problem) {
+			t.Errorf("%q: exit code %d, %s", content, got, errs.String())
+		}
+	}
+}
+
 func TestSecondGatewayOnSQLiteIsRefused(t *testing.T) {
 	data := t.TempDir()
 	db, err := store.Open(t.Context(), filepath.Join(data, "gateway.db"), time.Now)

@@ -30,10 +30,13 @@ type SPKeys struct {
 // Files renders the configuration of tenant, whose IdP is idp. Withdrawn are
 // certificates that idp lists no longer and that are trusted all the same for
 // some time. Of the tenant's status only sessionsNotBefore counts.
-func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, sp SPKeys, tokens SCIMTokens) (tenantconfig.Files, error) {
+func Files(tenant *v1alpha1.SAMLTenant, base BaseDomain, idp *idpmetadata.Descriptor, withdrawn []*x509.Certificate, sp SPKeys, tokens SCIMTokens) (files tenantconfig.Files, err error) {
 	idp = canonical(idp)
 	trusted := sorted(slices.Concat(idp.SigningCertificates, withdrawn))
 	config := config(tenant, base, idp, trusted)
+	if config.Application, err = application(tenant); err != nil {
+		return nil, err
+	}
 	if config.Provisioning.SCIM != nil {
 		config.Provisioning.SCIM.TokenSHA256 = append([]string{}, tokens...)
 	}

@@ -95,6 +95,51 @@ func TestFilesAreTheGoldenOnes(t *testing.T) {
 	}
 }
 
+func TestApplication(t *testing.T) {
+	tenant := acme()
+	tenant.Spec.Application = &v1alpha1.Application{
+		Upstream: &v1alpha1.Upstream{Service: &v1alpha1.ServiceReference{Name: "app", Port: 8080}},
+		Paths: []v1alpha1.PathRule{
+			{Path: "/", Match: v1alpha1.PathMatchPrefix, Access: v1alpha1.PathAccessSignedIn},
+			{Path: "/status", Match: v1alpha1.PathMatchExact, Access: v1alpha1.PathAccessPublic},
+			{Path: "/admin", Roles: []string{"admin"}, FreshSignIn: &metav1.Duration{Duration: 90 * time.Minute}},
+		},
+	}
+	if _, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil); err == nil || !strings.Contains(err.Error(), "set metadata.namespace") {
+		t.Errorf("a Service of no namespace: %v", err)
+	}
+	tenant.Namespace = "customers"
+	rendered := func() tenantconfig.Application {
+		t.Helper()
+		files, err := render.Files(tenant, base(t), accepted(t), nil, certificates(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := tenantconfig.Decode(files[tenantconfig.FileConfig])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config.Application
+	}
+	want := tenantconfig.Application{
+		Upstream: "http://app.customers.svc:8080",
+		Paths: []tenantconfig.PathRule{
+			{Path: "/"}, {Path: "/status", Exact: true, Public: true}, {Path: "/admin", Roles: []string{"admin"}, FreshSignIn: 5400},
+		},
+	}
+	if got := rendered(); !reflect.DeepEqual(got, want) {
+		t.Errorf("rendered %+v, want %+v", got, want)
+	}
+	tenant.Spec.Application.Upstream.Service.Scheme = "https"
+	if got := rendered().Upstream; got != "https://app.customers.svc:8080" {
+		t.Errorf("a Service by https: %s", got)
+	}
+	tenant.Spec.Application.Upstream = &v1alpha1.Upstream{URL: "https://app.acme.example/base"}
+	if got := rendered().Upstream; got != "https://app.acme.example/base" {
+		t.Errorf("a URL: %s", got)
+	}
+}
+
 // Certificates in another order, and dates of validity, are no change.
 func TestWhatMeansTheSameIsRenderedTheSame(t *testing.T) {
 	d := accepted(t)
