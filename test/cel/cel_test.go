@@ -229,6 +229,29 @@ func TestCustomerNameIsImmutable(t *testing.T) {
 	}
 }
 
+// The tenants of the guide are valid.
+func TestGuide(t *testing.T) {
+	reader, err := manifest.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/guides/paths-and-upstreams.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "\n```yaml\napiVersion:")[1:]
+	if len(blocks) != 2 {
+		t.Fatalf("%d tenants", len(blocks))
+	}
+	for _, block := range blocks {
+		document, _, _ := strings.Cut(block, "\n```")
+		tenants, err := reader.Read(t.Context(), "guide", strings.NewReader("apiVersion:"+document))
+		if err != nil || len(tenants) != 1 || tenants[0].Spec.Application == nil {
+			t.Errorf("%v, %v", tenants, err)
+		}
+	}
+}
+
 func TestReaderRefusesUnknownFieldsAndVersions(t *testing.T) {
 	reader, err := manifest.NewReader()
 	if err != nil {

@@ -1,6 +1,7 @@
 package pathrules_test
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -171,6 +172,22 @@ paths:
 		if got := said(pathrules.Combine(pathrules.Requirement{}, tenant.Of(f))); got == "public" {
 			t.Errorf("%s: a tenant opens it by itself", path)
 		}
+	}
+}
+
+// The guide's rules are rules.
+func TestGuide(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/guides/paths-and-upstreams.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "\n```yaml\npaths:\n")[1:]
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks with rules", len(blocks))
+	}
+	for _, block := range blocks {
+		rules, _, _ := strings.Cut(block, "\n```")
+		read(t, "paths:\n"+rules)
 	}
 }
 

@@ -291,7 +291,7 @@ func (x *exchange) decide() (visit, bool) {
 		x.storeFailed("read session", err)
 	case s == nil:
 		x.challenge(signIn)
-	case !required.Satisfied(x.roles(*s)):
+	case len(required.Roles) > 0 && !required.Satisfied(x.roles(*s)):
 		x.lackRole(*s)
 	case !x.fresh(*s, required):
 		x.challenge(freshSignIn)
