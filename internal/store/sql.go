@@ -74,44 +74,15 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 	}
 	var result SignInResult
 	err = d.write(ctx, "record sign-in", func(tx *transaction, now int64) error {
-		// Its use would soon be forgotten.
-		if in.AssertionExpires.UnixMilli() <= now {
-			return ErrAssertionExpired
-		}
-		// A logout must find this session, or be found by it.
-		if err := lock(ctx, tx, d.engine.shareIDP, in.Tenant, in.IDPEntityID); err != nil {
+		if err := d.useUp(ctx, tx, in, now); err != nil {
 			return err
-		}
-		if err := affect(ctx, tx, ErrReplayed,
-			`INSERT INTO used_assertions (tenant, idp_entity_id, assertion_id, expires_at)
-			 VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, idp_entity_id, assertion_id)
-			 DO UPDATE SET expires_at = excluded.expires_at WHERE used_assertions.expires_at <= $5`,
-			in.Tenant, in.IDPEntityID, in.AssertionID, in.AssertionExpires.UnixMilli(), now); err != nil {
-			return err
-		}
-		if in.RequestID != "" {
-			if err := affect(ctx, tx, ErrRequestAnswered,
-				`INSERT INTO answered_requests (tenant, request_id, expires_at)
-				 VALUES ($1, $2, $3) ON CONFLICT (tenant, request_id)
-				 DO UPDATE SET expires_at = excluded.expires_at WHERE answered_requests.expires_at <= $4`,
-				in.Tenant, in.RequestID, in.RequestExpires.UnixMilli(), now); err != nil {
-				return err
-			}
-		}
-		switch ended, err := loggedOut(ctx, tx, in); {
-		case err != nil:
-			return err
-		case ended:
-			return ErrLoggedOut
 		}
 		user, created, err := d.signInUser(ctx, tx, in, now)
-		switch {
-		case err != nil:
+		if err == nil {
+			err = keptOut(user)
+		}
+		if err != nil {
 			return err
-		case !user.DisabledAt.IsZero():
-			return ErrUserDisabled
-		case !user.InactiveAt.IsZero():
-			return ErrUserInactive
 		}
 		if _, err := tx.ExecContext(ctx,
 			`INSERT INTO sessions (id, tenant, user_id, groups, created_at, expires_at,
@@ -128,6 +99,82 @@ func (d *database) RecordSignIn(ctx context.Context, in SignIn) (SignInResult, e
 		return SignInResult{}, err
 	}
 	return result, nil
+}
+
+// useUp uses up the assertion and the request of a sign-in, unless the IdP has
+// ended its session meanwhile.
+func (d *database) useUp(ctx context.Context, tx *transaction, in SignIn, now int64) error {
+	// Its use would soon be forgotten.
+	if in.AssertionExpires.UnixMilli() <= now {
+		return ErrAssertionExpired
+	}
+	// A logout must find this session, or be found by it.
+	if err := lock(ctx, tx, d.engine.shareIDP, in.Tenant, in.IDPEntityID); err != nil {
+		return err
+	}
+	if err := affect(ctx, tx, ErrReplayed,
+		`INSERT INTO used_assertions (tenant, idp_entity_id, assertion_id, expires_at)
+		 VALUES ($1, $2, $3, $4) ON CONFLICT (tenant, idp_entity_id, assertion_id)
+		 DO UPDATE SET expires_at = excluded.expires_at WHERE used_assertions.expires_at <= $5`,
+		in.Tenant, in.IDPEntityID, in.AssertionID, in.AssertionExpires.UnixMilli(), now); err != nil {
+		return err
+	}
+	if in.RequestID != "" {
+		if err := affect(ctx, tx, ErrRequestAnswered,
+			`INSERT INTO answered_requests (tenant, request_id, expires_at)
+			 VALUES ($1, $2, $3) ON CONFLICT (tenant, request_id)
+			 DO UPDATE SET expires_at = excluded.expires_at WHERE answered_requests.expires_at <= $4`,
+			in.Tenant, in.RequestID, in.RequestExpires.UnixMilli(), now); err != nil {
+			return err
+		}
+	}
+	switch ended, err := loggedOut(ctx, tx, in); {
+	case err != nil:
+		return err
+	case ended:
+		return ErrLoggedOut
+	}
+	return nil
+}
+
+// RecordTest implements Store.
+func (d *database) RecordTest(ctx context.Context, in SignIn) (TestResult, error) {
+	var result TestResult
+	err := d.write(ctx, "record test", func(tx *transaction, now int64) error {
+		if err := d.useUp(ctx, tx, in, now); err != nil || in.Profile.StableID == "" {
+			return err
+		}
+		// What a sign-in does to its user, and then takes back.
+		if _, err := tx.ExecContext(ctx, "SAVEPOINT test"); err != nil {
+			return err
+		}
+		user, created, err := d.signInUser(ctx, tx, in, now)
+		switch {
+		case errors.Is(err, ErrUserUnknown) || errors.Is(err, ErrTooManyUsers):
+			result.Refusal = err
+		case err != nil:
+			return err
+		default:
+			result.Known, result.Refusal = !created, keptOut(user)
+		}
+		_, err = tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT test")
+		return err
+	})
+	if err != nil {
+		return TestResult{}, err
+	}
+	return result, nil
+}
+
+// keptOut says who keeps a user out, nil if nobody does.
+func keptOut(user User) error {
+	switch {
+	case !user.DisabledAt.IsZero():
+		return ErrUserDisabled
+	case !user.InactiveAt.IsZero():
+		return ErrUserInactive
+	}
+	return nil
 }
 
 // signInUser creates or updates the user who signs in. The common case, a user

@@ -51,6 +51,11 @@ type Store interface {
 	// One with an assertion that has expired gets ErrAssertionExpired. After an
 	// error nothing of the sign-in remains.
 	RecordSignIn(ctx context.Context, s SignIn) (SignInResult, error)
+	// RecordTest uses up the assertion and the request as RecordSignIn does, with
+	// the same errors, and says what would have become of the sign-in. It creates,
+	// changes and begins nothing. Without a stable ID in the profile it only uses
+	// up.
+	RecordTest(ctx context.Context, s SignIn) (TestResult, error)
 	// GetSession returns a session that was recorded and has not expired, or
 	// ErrNotFound. It says nothing about revocation.
 	GetSession(ctx context.Context, tenant, id string) (Session, error)
@@ -231,6 +236,15 @@ type SignInResult struct {
 	User User
 	// Created is true for the first sign-in of User.
 	Created bool
+}
+
+// TestResult is what RecordTest found out.
+type TestResult struct {
+	// Known: the user is there already.
+	Known bool
+	// Refusal is nil if the user would be let in, else ErrUserUnknown,
+	// ErrTooManyUsers, ErrUserDisabled or ErrUserInactive.
+	Refusal error
 }
 
 // User is a person of a tenant, as of the last sign-in.

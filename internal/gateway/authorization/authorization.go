@@ -31,6 +31,11 @@ const (
 	CodeEmailDomainNotAllowed Code = "email_domain_not_allowed"
 )
 
+// Codes has all of them.
+var Codes = []Code{
+	CodeGroupNotAllowed, CodeGroupOverage, CodeEmailMissing, CodeEmailInvalid, CodeEmailDomainNotAllowed,
+}
+
 // Error is a refusal. Detail is for the administrator and names nobody.
 type Error struct {
 	Code   Code

@@ -85,6 +85,11 @@ const (
 	CodeGroupsAmbiguous Code = "groups_ambiguous"
 )
 
+// Codes has all of them.
+var Codes = []Code{
+	CodeUserIDMissing, CodeTransientNameID, CodeNameIDMissing, CodeUserIDAmbiguous, CodeAttributeInvalid, CodeGroupsTooMany, CodeGroupOverage, CodeGroupsAmbiguous,
+}
+
 // Error is a refusal. Detail is for the administrator and holds no values.
 type Error struct {
 	Code   Code

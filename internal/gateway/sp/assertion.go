@@ -11,6 +11,7 @@ import (
 // assertion checks an Assertion that a verified signature covers, and reads
 // it.
 func (v verifier) assertion(e *xmltree.Element, request string) (*Assertion, error) {
+	v.trace.begin(CheckAssertionStructure)
 	if err := checkShape(e, assertionShape); err != nil {
 		return nil, err
 	}
@@ -18,14 +19,17 @@ func (v verifier) assertion(e *xmltree.Element, request string) (*Assertion, err
 	if err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckAssertionIssuer)
 	if err := v.checkIssuer(e); err != nil {
 		return nil, err
 	}
 	a := &Assertion{ID: id, InResponseTo: request, Issuer: v.want.IDPEntityID}
+	v.trace.begin(CheckAssertionAge)
 	if a.IssueInstant, err = v.issueInstant(e); err != nil {
 		return nil, err
 	}
 	a.NotOnOrAfter = a.IssueInstant.Add(MaxAge)
+	v.trace.begin(CheckConditions)
 	end, err := v.checkConditions(e)
 	if err != nil {
 		return nil, err
@@ -35,6 +39,7 @@ func (v verifier) assertion(e *xmltree.Element, request string) (*Assertion, err
 	}
 	a.NotOnOrAfter = a.NotOnOrAfter.Add(v.want.ClockSkew)
 
+	v.trace.begin(CheckSubject)
 	subject := only(e, nsAssertion, "Subject")
 	if subject == nil {
 		return nil, refuse(CodeSubjectMissing, "assertion without Subject")
@@ -45,12 +50,15 @@ func (v verifier) assertion(e *xmltree.Element, request string) (*Assertion, err
 	if a.NameID, err = nameID(subject); err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckConfirmation)
 	if err := v.checkConfirmations(subject, request); err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckAuthnStatement)
 	if err := v.authnStatements(a, e); err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckAttributes)
 	a.Attributes, err = attributes(e)
 	if err != nil {
 		return nil, err
@@ -79,6 +87,7 @@ func (v verifier) checkConditions(assertion *xmltree.Element) (time.Time, error)
 	case v.past(end):
 		return time.Time{}, refuse(CodeExpired, "the assertion was valid until %s, now it is %s", stamp(end), stamp(v.want.Now))
 	}
+	v.trace.begin(CheckAudience)
 	restricted := false
 	for condition := range conditions.Children() {
 		switch {

@@ -106,6 +106,20 @@ const (
 	CodeInternal Code = "internal_error"
 )
 
+// Codes has all of them.
+var Codes = []Code{
+	CodeEncodingInvalid, CodeParametersInvalid, CodeTooLarge, CodeXMLLimit, CodeXMLForbidden, CodeXMLMalformed,
+	CodeStructureInvalid, CodeAssertionCount, CodeNotEncrypted, CodeStatusNotSuccess, CodeNoTrustedCertificate,
+	CodeSignatureMissing, CodeSignatureStructure, CodeAlgorithmNotAllowed, CodeSignatureInvalid,
+	CodeUnknownSigningKey, CodeSigningKeyWeak, CodeCertificateExpired, CodeCertificateNotYetValid,
+	CodeDecryptionFailed, CodeIssuerMismatch, CodeDestinationMismatch, CodeDestinationMissing, CodeUnsolicited,
+	CodeInResponseToMismatch, CodeIssueInstantInvalid, CodeConditionsMissing, CodeConditionUnknown,
+	CodeNotYetValid, CodeExpired, CodeAudienceMissing, CodeAudienceMismatch, CodeSubjectMissing,
+	CodeNameIDMissing, CodeNameIDInvalid, CodeConfirmationMissing, CodeRecipientMismatch,
+	CodeConfirmationNotYetValid, CodeConfirmationExpired, CodeConfirmationInResponseTo, CodeAuthnStatementMissing,
+	CodeAuthnStatementInvalid, CodeSessionExpired, CodeAuthnContextMismatch, CodeInternal,
+}
+
 // Error is a refusal. Detail, StatusCodes and StatusMessage are for the log
 // and the administrator, never for the end user; they are bounded, printable
 // and hold no assertion content beyond identifiers such as audience and

@@ -204,7 +204,7 @@ func (want LogoutExpectations) verifier() (verifier, error) {
 	if len(want.SigningCertificates) == 0 {
 		return verifier{}, refuse(CodeNoTrustedCertificate, "the IdP has no usable signing certificate")
 	}
-	return verifier{Expectations{
+	return verifier{want: Expectations{
 		IDPEntityID: want.IDPEntityID, SigningCertificates: want.SigningCertificates, AcceptExpired: want.AcceptExpired, Now: want.Now, ClockSkew: want.ClockSkew,
 		DecryptionKeys: want.DecryptionKeys,
 	}}, nil

@@ -167,11 +167,16 @@ func decodeForm(parameter, form string) ([]byte, error) {
 // Verify checks a Response (decoded XML) against want and returns what it
 // says. The error is an *Error. It never panics, and its cost is bounded for
 // any input.
-func Verify(response []byte, want Expectations) (assertion *Assertion, err error) {
+func Verify(response []byte, want Expectations) (*Assertion, error) {
+	return verify(response, want, nil)
+}
+
+func verify(response []byte, want Expectations, trace *Trace) (assertion *Assertion, err error) {
 	defer func() {
 		if recover() != nil {
 			assertion, err = nil, refuse(CodeInternal, "panic while verifying")
 		}
+		trace.end(err)
 	}()
 	if want.EntityID == "" || want.ACSURL == "" || want.IDPEntityID == "" {
 		return nil, refuse(CodeInternal, "incomplete expectations")
@@ -179,7 +184,7 @@ func Verify(response []byte, want Expectations) (assertion *Assertion, err error
 	if len(want.SigningCertificates) == 0 {
 		return nil, refuse(CodeNoTrustedCertificate, "the IdP has no usable signing certificate")
 	}
-	return verifier{want}.response(response)
+	return verifier{want: want, trace: trace}.response(response)
 }
 
 // errDecryption is the answer to every encrypted assertion that nobody
@@ -200,17 +205,22 @@ var tellable = map[Code]bool{
 }
 
 // verifier holds what the steps of one verification compare with.
-type verifier struct{ want Expectations }
+type verifier struct {
+	want  Expectations
+	trace *Trace // nil for none
+}
 
 // response is the order of the checks: is it a Response, has the IdP answered
 // with success, does it hold one assertion, who signed the Response, is it
 // for us, who signed the assertion, and what does that say. Until a signature
 // is verified nothing read here does more than refuse.
 func (v verifier) response(document []byte) (*Assertion, error) {
+	v.trace.begin(CheckXML)
 	response, err := xmltree.Parse(document, messageLimits)
 	if err != nil {
 		return nil, parseRefusal(err)
 	}
+	v.trace.begin(CheckStructure)
 	if !response.Is(nsProtocol, "Response") {
 		return nil, refuse(CodeStructureInvalid, "root element is %s, not a SAML 2.0 Response", quote(response.Local))
 	}
@@ -221,27 +231,39 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckStatus)
 	if err := checkStatus(response); err != nil {
 		return nil, err
 	}
+	v.trace.begin(CheckOneAssertion)
 	body, err := singleAssertion(response)
 	if err != nil {
 		return nil, err
+	}
+	if v.want.WantEncrypted {
+		v.trace.begin(CheckEncrypted)
 	}
 	if v.want.WantEncrypted && body.Local != "EncryptedAssertion" {
 		return nil, refuse(CodeNotEncrypted, "the assertion is not encrypted, and the tenant wants it to be; have the IdP encrypt it for the certificate in our metadata")
 	}
 
+	v.trace.begin(CheckResponseSignature)
 	signer, err := v.signer(response)
 	unknown := CodeOf(err) == CodeUnknownSigningKey
-	if err != nil && !unknown {
+	switch {
+	case unknown:
+		v.trace.settle(ResultFailed)
+	case err != nil:
 		return nil, err
+	case signer == nil:
+		v.trace.settle(ResultAbsent)
 	}
 	request, refusal := v.checkResponse(response, signer != nil || unknown)
 	switch {
 	case refusal != nil:
 		return nil, refusal
 	case unknown:
+		v.trace.settle(ResultPassed) // the check before: what failed is noted
 		return nil, err
 	}
 	assertion, err := v.content(body, signer, request)
@@ -260,27 +282,35 @@ func (v verifier) response(document []byte) (*Assertion, error) {
 func (v verifier) content(body *xmltree.Element, signer *x509.Certificate, request string) (_ *Assertion, err error) {
 	signed, encrypted := signer != nil, body.Local == "EncryptedAssertion"
 	if encrypted {
+		v.trace.begin(CheckDecryption)
 		if body, err = v.open(body); err != nil {
 			return nil, errDecryption
 		}
 	}
+	v.trace.begin(CheckAssertionSignature)
 	own, err := v.signer(body)
 	switch {
 	case err != nil && encrypted && !signed && !tellable[CodeOf(err)]:
+		v.trace.backTo(CheckDecryption)
 		return nil, errDecryption
 	case CodeOf(err) == CodeUnknownSigningKey:
+		v.trace.settle(ResultFailed)
 		if refusal := v.checkIssuer(body); refusal != nil {
+			v.trace.begin(CheckAssertionIssuer)
 			return nil, refusal
 		}
 		return nil, err
 	case err != nil:
 		return nil, err
 	case own == nil && !signed && encrypted:
+		v.trace.backTo(CheckDecryption)
 		return nil, errDecryption
 	case own == nil && !signed:
 		return nil, refuse(CodeSignatureMissing, "neither the Response nor the assertion is signed")
 	case own != nil:
 		signer = own
+	default:
+		v.trace.settle(ResultAbsent) // that of the Response covers it
 	}
 	assertion, err := v.assertion(body, request)
 	if err != nil {
@@ -363,6 +393,7 @@ func (v verifier) open(encrypted *xmltree.Element) (*xmltree.Element, error) {
 // checkResponse checks the outer message [SAMLBindings 3.5.5.2, SAMLProf
 // 4.1.4.2] and returns the request that it answers, "" if there is none.
 func (v verifier) checkResponse(response *xmltree.Element, signed bool) (request string, err error) {
+	v.trace.begin(CheckDestination)
 	destination, ok := response.Attribute("Destination")
 	switch {
 	case !ok && signed:
@@ -371,13 +402,16 @@ func (v verifier) checkResponse(response *xmltree.Element, signed bool) (request
 		return "", refuse(CodeDestinationMismatch, "Destination is %s, expected %s", quote(destination), quote(v.want.ACSURL))
 	}
 	if only(response, nsAssertion, "Issuer") != nil {
+		v.trace.begin(CheckResponseIssuer)
 		if err := v.checkIssuer(response); err != nil {
 			return "", err
 		}
 	}
+	v.trace.begin(CheckResponseAge)
 	if _, err := v.issueInstant(response); err != nil {
 		return "", err
 	}
+	v.trace.begin(CheckRequest)
 	request, ok = response.Attribute("InResponseTo")
 	switch {
 	case !ok && v.want.AllowUnsolicited:

@@ -59,6 +59,7 @@ func Run(t *testing.T, newOpen func(t *testing.T) Open) {
 		{"an assertion that answers no request is used once all the same", unsolicited},
 		{"an assertion that has expired is refused", assertionExpired},
 		{"a refused sign-in leaves nothing", refusalLeavesNothing},
+		{"a test uses up the assertion and changes nothing else", testLeavesNothing},
 		{"100 parallel posts of one assertion sign in once", parallelReplay},
 		{"50 parallel first sign-ins make one user", parallelFirstSignIns},
 		{"sessions keep their groups until they expire", sessions},
