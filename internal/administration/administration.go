@@ -18,6 +18,7 @@ const (
 	ResourceUsers    = "users"
 	ResourceSessions = "sessions"
 	ResourceAudit    = "audit"
+	ResourceTest     = "test"
 )
 
 // User is a person of a tenant, as of the last sign-in.
@@ -97,6 +98,13 @@ type List[T any] struct {
 // Ended says how many sessions were ended.
 type Ended struct {
 	Sessions int `json:"sessions"`
+}
+
+// TestLink is where an administrator may test a tenant's connection.
+type TestLink struct {
+	URL string `json:"url"`
+	// ExpiresAt is when it stops to open the test.
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // Problem is the answer to a request that failed.

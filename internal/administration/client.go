@@ -73,6 +73,13 @@ func (c *Client) Audit(ctx context.Context, tenant string, filter AuditFilter, l
 	return page.Items, err
 }
 
+// TestLink makes a link to the test of a tenant's connection.
+func (c *Client) TestLink(ctx context.Context, tenant string) (TestLink, error) {
+	var link TestLink
+	err := c.do(ctx, http.MethodPost, nil, nil, &link, tenant, ResourceTest)
+	return link, err
+}
+
 // all goes through all pages.
 func all[T any](ctx context.Context, c *Client, query url.Values, path ...string) ([]T, error) {
 	var items []T

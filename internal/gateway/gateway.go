@@ -184,7 +184,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.handler = authz.ForwardAuth(g.server, o.ForwardAuthFrom, g.server)
 	if o.Authorize != nil {
-		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, Now: o.Now, Log: o.Log, Audit: auditLog})
+		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, TestLink: g.server.TestLink, Now: o.Now, Log: o.Log, Audit: auditLog})
 	}
 	g.wait("the database was not asked yet")
 	return g, nil

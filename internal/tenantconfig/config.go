@@ -216,6 +216,8 @@ type Authorization struct {
 	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
 	// RoleMappings give roles to the members of groups.
 	RoleMappings []RoleMapping `json:"roleMappings,omitempty"`
+	// TestRole may open the test of the connection; empty is nobody by a role.
+	TestRole string `json:"testRole,omitempty"`
 }
 
 // RoleMapping gives a role to the members of a group.

@@ -27,6 +27,8 @@ var (
 	ErrUnauthenticated = errors.New("the token is not valid, or not for the audience " + administration.Audience)
 	// ErrForbidden says that RBAC does not allow what was asked for.
 	ErrForbidden = errors.New("not allowed")
+	// errNotServed says that the gateway has no such tenant.
+	errNotServed = errors.New("the gateway serves no tenant of this name; kubectl saml check says why")
 )
 
 const (
@@ -50,8 +52,11 @@ type Options struct {
 	// ErrUnauthenticated or ErrForbidden, unless that could not be found out; with
 	// the latter it still says whose.
 	Authorize func(ctx context.Context, token string, access Access) (user string, err error)
-	Now       func() time.Time
-	Log       *slog.Logger
+	// TestLink returns the address at which a tenant's connection may be tested,
+	// and until when, or false if no such tenant is served.
+	TestLink func(tenant string) (link string, expires time.Time, ok bool)
+	Now      func() time.Time
+	Log      *slog.Logger
 	// Audit may be nil.
 	Audit *audit.Log
 }
@@ -77,6 +82,7 @@ func New(o Options) *Handler {
 		{"GET " + sessions, "list", administration.ResourceSessions, h.listSessions},
 		{"DELETE " + sessions, "deletecollection", administration.ResourceSessions, h.endSessions},
 		{"GET " + administration.Prefix + "{tenant}/audit", "list", administration.ResourceAudit, h.listAudit},
+		{"POST " + administration.Prefix + "{tenant}/test", "create", administration.ResourceTest, h.makeTestLink},
 		{"DELETE " + sessions + "/{session}", "delete", administration.ResourceSessions, h.endSessions},
 	} {
 		h.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -140,6 +146,8 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		status, text = http.StatusForbidden, err.Error()
 	case errors.Is(err, store.ErrNotFound):
 		status, text = http.StatusNotFound, "there is no such user at this tenant"
+	case errors.Is(err, errNotServed):
+		status, text = http.StatusNotFound, err.Error()
 	case errors.Is(err, errBadRequest):
 		status, text = http.StatusBadRequest, err.Error()
 	default:
@@ -247,6 +255,15 @@ func (h *Handler) listAudit(r *http.Request, c call) (any, error) {
 		Tenant: c.tenant, User: query.Get("user"), Event: query.Get("event"), Outcome: query.Get("outcome"), Before: query.Get("after"), Limit: limit,
 	})
 	return page(entries, limit, func(e store.AuditEntry) json.RawMessage { return json.RawMessage(e.Text) }, func(e store.AuditEntry) string { return e.ID }), err
+}
+
+func (h *Handler) makeTestLink(r *http.Request, c call) (any, error) {
+	link, expires, ok := h.TestLink(c.tenant)
+	if !ok {
+		return nil, errNotServed
+	}
+	h.done(r, c, audit.Entry{Action: "create_test_link"})
+	return administration.TestLink{URL: link, ExpiresAt: expires}, nil
 }
 
 func limit(text string) (int, error) {

@@ -63,11 +63,11 @@ func TestTheDocumentIsWhatIsServed(t *testing.T) {
 			assert.True(t, strings.HasSuffix(operation["summary"].(string), ": samltenants/"+asked.Resource+", "+asked.Verb), "%s %s asks for %s of %s", method, path, asked.Verb, asked.Resource)
 		}
 	}
-	assert.Equal(t, 7, operations)
+	assert.Equal(t, 8, operations)
 
 	for name, value := range map[string]any{
 		"User": administration.User{}, "UserPatch": administration.UserPatch{}, "Session": administration.Session{}, "Ended": administration.Ended{},
-		"Problem": administration.Problem{}, "AuditEntry": administration.AuditEntry{}, "AuditList": administration.List[administration.AuditEntry]{}, "UserList": administration.List[administration.User]{}, "SessionList": administration.List[administration.Session]{},
+		"TestLink": administration.TestLink{}, "Problem": administration.Problem{}, "AuditEntry": administration.AuditEntry{}, "AuditList": administration.List[administration.AuditEntry]{}, "UserList": administration.List[administration.User]{}, "SessionList": administration.List[administration.Session]{},
 	} {
 		schema := document.Components.Schemas[name]
 		var fields, required []string

@@ -26,6 +26,8 @@ const (
 	EventProvisioning   = "provisioning"
 	EventAdministration = "administration"
 	EventConfiguration  = "configuration"
+	// EventConnectionTest is a sign-in at the test page, which signs nobody in.
+	EventConnectionTest = "connection-test"
 )
 
 // How it ended.

@@ -23,6 +23,10 @@ type Page struct {
 	Organization string
 	// Text names what the page says in the catalogue.
 	Text string
+	// Lead are paragraphs of this page alone, after those of the text.
+	Lead []Said
+	// Sections come last.
+	Sections []Section
 	// Who is the user, where the text names one. The browser's Back button heeds
 	// no Cache-Control, and after a sign-out somebody else may press it. So such a
 	// page leaves when it comes back. Loading it anew could sign out: that would
@@ -59,6 +63,9 @@ func NewSupportID() string {
 func Write(w http.ResponseWriter, r *http.Request, p Page) {
 	l := languageOf(r)
 	said := in(p.Text, l, p.Who)
+	for _, lead := range p.Lead {
+		said.paragraphs = append(said.paragraphs, lead[l])
+	}
 	nonce := rand.Text()
 	var b bytes.Buffer
 	if err := layout.ExecuteTemplate(&b, "page", struct {
@@ -66,7 +73,8 @@ func Write(w http.ResponseWriter, r *http.Request, p Page) {
 		Nonce, Language, Title string
 		Paragraphs             []string
 		Action, SupportLabel   string
-	}{p, nonce, languages[l].String(), said.title, said.paragraphs, said.action, supportID[l]}); err != nil {
+		Parts                  []part
+	}{p, nonce, languages[l].String(), said.title, said.paragraphs, said.action, supportID[l], partsOf(p.Sections, l)}); err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}

@@ -136,6 +136,26 @@ var catalogue = map[string]translated{
 		{"You could not be signed in", []string{"Your organization has signed you in, but did not say about you what this service needs to know. Trying again will not help. Please give your organization's administrator the support ID below."}, "Sign in again"},
 		{"Die Anmeldung ist fehlgeschlagen", []string{"Ihre Organisation hat Sie angemeldet, aber nicht mitgeteilt, was dieser Dienst über Sie wissen muss. Ein neuer Versuch hilft nicht. Bitte nennen Sie der Administration Ihrer Organisation die Support-ID unten."}, "Neu anmelden"},
 	},
+	"test": {
+		{"Test the connection", []string{"This page tries the sign-in of this organization and shows what arrives, what becomes of it and, if it fails, what to change. You sign in at the identity provider afresh. Nobody is signed in here by it, and no user is created."}, "Start the test"},
+		{"Verbindung testen", []string{"Diese Seite probiert die Anmeldung dieser Organisation und zeigt, was ankommt, was daraus wird und, wenn sie misslingt, was zu ändern ist. Sie melden sich dafür beim Identitätsanbieter neu an. Hier wird dadurch niemand angemeldet und kein Benutzer angelegt."}, "Test beginnen"},
+	},
+	"test_passed": {
+		{"The sign-in works", []string{"The identity provider's answer passed every check, and {who} would be let in. This was a test: nobody is signed in by it."}, "Test again"},
+		{"Die Anmeldung funktioniert", []string{"Die Antwort des Identitätsanbieters hat jede Prüfung bestanden, und {who} würde eingelassen. Das war ein Test: Dadurch ist niemand angemeldet."}, "Noch einmal testen"},
+	},
+	"test_kept_out": {
+		{"The connection works, but this user is not let in", []string{"The identity provider's answer is genuine. The user in it is not let in."}, "Test again"},
+		{"Die Verbindung funktioniert, aber dieser Benutzer wird nicht eingelassen", []string{"Die Antwort des Identitätsanbieters ist echt. Der Benutzer darin wird nicht eingelassen."}, "Noch einmal testen"},
+	},
+	"test_failed": {
+		{"The sign-in does not work", []string{"The identity provider's answer cannot be used."}, "Test again"},
+		{"Die Anmeldung funktioniert nicht", []string{"Die Antwort des Identitätsanbieters ist nicht brauchbar."}, "Noch einmal testen"},
+	},
+	"test_not_allowed": {
+		{"This page is for administrators", []string{"It opens with a link that is good for an hour. Whoever administers the cluster gets one by the command kubectl saml check, with the name of the tenant. Where the tenant has a role for it, it also opens for whoever is signed in and has that role."}, ""},
+		{"Diese Seite ist für die Administration", []string{"Sie öffnet sich mit einem Link, der eine Stunde gilt. Wer den Cluster verwaltet, bekommt ihn mit dem Befehl kubectl saml check und dem Namen des Mandanten. Hat der Mandant eine Rolle dafür, öffnet sie sich auch, wenn Sie angemeldet sind und diese Rolle haben."}, ""},
+	},
 	"idp_passive": {
 		{"Please sign in", []string{"Your organization has to ask you who you are."}, "Sign in again"},
 		{"Bitte melden Sie sich an", []string{"Ihre Organisation muss Sie fragen, wer Sie sind."}, "Anmelden"},

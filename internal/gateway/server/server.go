@@ -194,7 +194,7 @@ func (x *exchange) own() {
 	_ = controller.SetWriteDeadline(deadline)
 	secure(x.w.Header())
 
-	if x.tenant.Config.Disabled && (x.r.URL.Path == "/saml/login" || x.r.URL.Path == "/saml/acs") {
+	if x.tenant.Config.Disabled && slices.Contains([]string{"/saml/login", "/saml/acs", testPath}, x.r.URL.Path) {
 		x.disabled()
 		return
 	}
@@ -219,6 +219,8 @@ func (x *exchange) own() {
 		x.allow(x.whoami, http.MethodGet, http.MethodHead)
 	case "/saml/logout":
 		x.allow(x.logout, http.MethodGet, http.MethodPost)
+	case testPath:
+		x.allow(x.test, http.MethodGet, http.MethodPost)
 	case "/saml/slo":
 		x.allow(x.slo, http.MethodGet, http.MethodPost)
 	default:

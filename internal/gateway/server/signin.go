@@ -163,13 +163,18 @@ func (x *exchange) acs() {
 		x.refuse(nil, status, code, err)
 		return
 	}
+	now := x.Now()
+	pending, _ := x.Codec.Pending(x.binding, x.r, now)
+	pending, test := split(pending, x.r.PostForm)
+	if test != nil {
+		x.concludeTest(*test, now)
+		return
+	}
 	responses := x.r.PostForm["SAMLResponse"]
 	if len(responses) != 1 {
 		x.refuse(nil, http.StatusBadRequest, "form_invalid", errors.New("not exactly one SAMLResponse"))
 		return
 	}
-	now := x.Now()
-	pending, _ := x.Codec.Pending(x.binding, x.r, now)
 	if len(pending) == 0 && !x.allowsUnsolicited() {
 		// Nothing is verified for a browser that did not begin here.
 		x.outdated(nil, string(sp.CodeUnsolicited), errors.New("the browser has no pending request"))
@@ -196,12 +201,17 @@ func (x *exchange) acs() {
 	switch {
 	case !ok:
 		x.refuse(assertion, http.StatusForbidden, string(sp.CodeInResponseToMismatch), nil)
-	case answered.ForceAuthn && assertion.AuthnInstant.Before(answered.IssuedAt.Truncate(time.Second).Add(-x.ClockSkew)):
+	case answered.ForceAuthn && x.stale(assertion, answered):
 		x.refuse(assertion, http.StatusForbidden, "authentication_too_old",
 			fmt.Errorf("the user was authenticated at %s, before the request that asked for it", assertion.AuthnInstant.Format(time.RFC3339)))
 	default:
 		x.admit(assertion, &answered, answered.ReturnTo, now)
 	}
+}
+
+// stale says whether the user was authenticated before a request asked for it.
+func (x *exchange) stale(assertion *sp.Assertion, answered session.Pending) bool {
+	return assertion.AuthnInstant.Before(answered.IssuedAt.Truncate(time.Second).Add(-x.ClockSkew))
 }
 
 // beat is what the time of an answer is a multiple of where it could tell what
@@ -249,9 +259,13 @@ func (x *exchange) form() (status int, code string, err error) {
 // verify verifies a response and, if only a key that is not known stands in the
 // way, once more by the keys that the IdP publishes now. Nothing is used up
 // before it has succeeded.
-func (x *exchange) verify(response []byte, pending []session.Pending, now time.Time) (_ *sp.Assertion, err error) {
+func (x *exchange) verify(response []byte, pending []session.Pending, now time.Time) (*sp.Assertion, error) {
+	return x.verifyBy(sp.Verify, response, pending, now)
+}
+
+func (x *exchange) verifyBy(verify func([]byte, sp.Expectations) (*sp.Assertion, error), response []byte, pending []session.Pending, now time.Time) (_ *sp.Assertion, err error) {
 	start := time.Now()
-	assertion, err := sp.Verify(response, x.expectations(pending, now))
+	assertion, err := verify(response, x.expectations(pending, now))
 	if !renewable(err) {
 		return assertion, err
 	}
@@ -265,7 +279,7 @@ func (x *exchange) verify(response []byte, pending []session.Pending, now time.T
 		return nil, err
 	}
 	x.tenant = newer
-	if assertion, err = sp.Verify(response, x.expectations(pending, now)); err == nil {
+	if assertion, err = verify(response, x.expectations(pending, now)); err == nil {
 		x.Log.Info("the identity provider signs with a new key", x.evidence(assertion)...)
 	}
 	return assertion, err
@@ -293,20 +307,8 @@ func (x *exchange) begin(assertion *sp.Assertion, answered *session.Pending, ret
 		AuthenticatedAt: authenticatedAt(assertion, answered, now), CreatedAt: now, SeenAt: now,
 		ExpiresAt: x.policy().ExpiresAt(now, assertion.SessionNotOnOrAfter, x.ClockSkew),
 	}
-	in := store.SignIn{
-		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
-		AssertionID: assertion.ID, AssertionIssued: assertion.IssueInstant, AssertionExpires: assertion.NotOnOrAfter,
-		NewUserID: store.NewUserID(),
-		Profile: store.Profile{StableID: who.UserID, UserIDSource: who.UserIDSource,
-			Email: who.Email, GivenName: who.GivenName, Surname: who.Surname,
-			DisplayName: who.DisplayName, Groups: who.Groups},
-		Provisioning: provisioning(x.tenant.Config.Provisioning),
-		SessionID:    s.ID, SessionExpires: s.ExpiresAt,
-		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
-	}
-	if answered != nil {
-		in.RequestID, in.RequestExpires = answered.RequestID, answered.ExpiresAt()
-	}
+	in := x.signIn(assertion, answered)
+	in.Profile, in.SessionID, in.SessionExpires = profile(who), s.ID, s.ExpiresAt
 	// Whether the groups fit does not depend on which user it is.
 	s.UserID = in.NewUserID
 	if _, err := x.Codec.Seal(x.binding, s); errors.Is(err, session.ErrTooLarge) {
@@ -390,6 +392,25 @@ func authenticatedAt(assertion *sp.Assertion, answered *session.Pending, now tim
 		return now
 	}
 	return at
+}
+
+// signIn is what the store is told of an assertion, but for user and session.
+func (x *exchange) signIn(assertion *sp.Assertion, answered *session.Pending) store.SignIn {
+	in := store.SignIn{
+		Tenant: x.tenant.Name(), IDPEntityID: assertion.Issuer,
+		AssertionID: assertion.ID, AssertionIssued: assertion.IssueInstant, AssertionExpires: assertion.NotOnOrAfter,
+		NewUserID: store.NewUserID(), Provisioning: provisioning(x.tenant.Config.Provisioning),
+		NameID: store.NameID(assertion.NameID), SessionIndex: assertion.SessionIndex,
+	}
+	if answered != nil {
+		in.RequestID, in.RequestExpires = answered.RequestID, answered.ExpiresAt()
+	}
+	return in
+}
+
+func profile(who identity.Identity) store.Profile {
+	return store.Profile{StableID: who.UserID, UserIDSource: who.UserIDSource,
+		Email: who.Email, GivenName: who.GivenName, Surname: who.Surname, DisplayName: who.DisplayName, Groups: who.Groups}
 }
 
 func provisioning(config tenantconfig.Provisioning) store.Provisioning {

@@ -18,11 +18,14 @@ import (
 // KeyBytes is the length of the key that all cookies are sealed under.
 const KeyBytes = 32
 
-// Purposes: a cookie sealed for one is worthless for another.
+// Purposes: a cookie or link sealed for one is worthless for another.
 const (
 	purposeSession = "session"
 	purposeRequest = "request"
 	purposeLogout  = "logout"
+	// A test of the connection, and the link to begin one.
+	purposeTest     = "test"
+	purposeTestLink = "test link"
 )
 
 // errUnsealed covers whatever is wrong with a cookie: nobody is to learn more.
@@ -83,7 +86,7 @@ func (c *Codec) SetKeys(keys ...[]byte) error {
 			return fmt.Errorf("cookie key: %w", err)
 		}
 		ring[i] = ciphers{}
-		for _, purpose := range []string{purposeSession, purposeRequest, purposeLogout} {
+		for _, purpose := range []string{purposeSession, purposeRequest, purposeLogout, purposeTest, purposeTestLink} {
 			aead, err := newAEAD(key, purpose)
 			if err != nil {
 				return err

@@ -34,6 +34,12 @@ type Pending struct {
 	// Restarted: the sign-in began at the IdP.
 	Restarted bool `json:"r,omitempty"`
 
+	// TestUntil, unless zero, makes it a test of the connection, which ends in no
+	// session; until then another may be begun. Its cookie is sealed for a purpose
+	// of its own, so that a gateway of an earlier release does not take it for a
+	// sign-in.
+	TestUntil time.Time `json:"u,omitzero"`
+
 	// Handle names the cookie and is the RelayState: opaque to everybody.
 	Handle string `json:"-"`
 	size   int
@@ -49,6 +55,27 @@ func NewHandle() string {
 // ExpiresAt is when an answer comes too late.
 func (p Pending) ExpiresAt() time.Time { return p.IssuedAt.Add(RequestLifetime) }
 
+// IsTest says whether p is a test of the connection.
+func (p Pending) IsTest() bool { return !p.TestUntil.IsZero() }
+
+func (p Pending) purpose() string {
+	if p.IsTest() {
+		return purposeTest
+	}
+	return purposeRequest
+}
+
+// openPending opens the cookie of a request, or of a test.
+func (c *Codec) openPending(from Binding, value string) (Pending, error) {
+	for _, purpose := range []string{purposeRequest, purposeTest} {
+		p := Pending{}
+		if c.open(purpose, from, value, &p) == nil && p.purpose() == purpose {
+			return p, nil
+		}
+	}
+	return Pending{}, errUnsealed
+}
+
 // Pending returns the requests that are pending in the browser, newest first,
 // and the names of cookies that are of no use any more: expired, damaged, or
 // there twice.
@@ -60,8 +87,8 @@ func (c *Codec) Pending(from Binding, r *http.Request, now time.Time) (pending [
 		}
 	}
 	for name, same := range values {
-		p := Pending{}
-		if len(same) != 1 || c.open(purposeRequest, from, same[0], &p) != nil || !now.Before(p.ExpiresAt()) {
+		p, err := c.openPending(from, same[0])
+		if len(same) != 1 || err != nil || !now.Before(p.ExpiresAt()) {
 			useless = append(useless, name)
 			continue
 		}
@@ -81,14 +108,14 @@ func (c *Codec) Pending(from Binding, r *http.Request, now time.Time) (pending [
 // does not fit is given up for "/": browsers would drop the cookie, and the
 // sign-in with it.
 func (c *Codec) Begin(to Binding, r *http.Request, p Pending, now time.Time) ([]*http.Cookie, error) {
-	value, err := c.seal(purposeRequest, to, p)
+	value, err := c.seal(p.purpose(), to, p)
 	if err != nil {
 		return nil, err
 	}
 	name := requestCookiePrefix + p.Handle
 	if len(name)+len(value) > maxPendingCookieBytes {
 		p.ReturnTo = "/"
-		if value, err = c.seal(purposeRequest, to, p); err != nil {
+		if value, err = c.seal(p.purpose(), to, p); err != nil {
 			return nil, err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Bounds of an Outline.
 const (
-	maxOutlineBytes  = 200
+	maxOutlineBytes  = 1024
 	maxOutlineValues = 4
 )
 

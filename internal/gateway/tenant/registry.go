@@ -97,6 +97,16 @@ func (r *Registry) ByHost(host string) *Tenant {
 	return nil
 }
 
+// ByName returns the tenant of a name if it is served, or nil.
+func (r *Registry) ByName(name string) *Tenant {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[name]; e != nil && e.good != nil && e.hostProblem == "" {
+		return e.good
+	}
+	return nil
+}
+
 // Synced says whether Apply was called: before, an unknown host may be one
 // that is not loaded yet.
 func (r *Registry) Synced() bool { return r.byHost.Load() != nil }
