@@ -209,6 +209,7 @@ type AttributeMapping struct {
 // Authorization says who may come in, and in which roles. A user has to satisfy
 // both allowedGroups and allowedEmailDomains where both are set. A change counts
 // for sessions that go on as well, within seconds.
+// +kubebuilder:validation:XValidation:rule="!has(self.testRole) || has(self.roleMappings) && self.roleMappings.exists(m, m.role == self.testRole)",message="testRole must be a role that roleMappings give to some group, since nobody else has it"
 type Authorization struct {
 	// AllowedGroups lets in only who is in one of these groups, written as the
 	// identity provider sends them: Entra ID's are object IDs by default. They
@@ -244,6 +245,15 @@ type Authorization struct {
 	// +listType=atomic
 	// +optional
 	RoleMappings []RoleMapping `json:"roleMappings,omitempty"`
+
+	// TestRole may open the test of the connection at /saml/test, which shows what
+	// the identity provider says of whoever signs in there. It is one of the roles
+	// that roleMappings give. Unset: the test opens only with a link of kubectl
+	// saml check, as it does anyway.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	TestRole string `json:"testRole,omitempty"`
 
 	// GroupOverage says what becomes of a user whose groups Entra ID withholds
 	// because they are more than 150. Refuse, when unset, lets nobody in whose

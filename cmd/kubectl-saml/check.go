@@ -41,7 +41,7 @@ func (p *plugin) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			findings := append(examine(tenant, time.Now()), p.lastSignIns(c.Context(), args[0])...)
+			findings := append(examine(tenant, time.Now()), p.askGateway(c.Context(), args[0])...)
 			if err := p.print(findings, func() { p.rows("- SUBJECT REASON MESSAGE", rowsOf(findings)) }); err != nil {
 				return err
 			}
@@ -112,29 +112,45 @@ func examine(tenant *v1alpha1.SAMLTenant, now time.Time) []finding {
 	return all
 }
 
-// lastSignIns says how the last ones went. Single users may be refused for good
-// reason; something is wrong if nobody comes in.
-func (p *plugin) lastSignIns(ctx context.Context, tenant string) (all []finding) {
+// askGateway says how the last sign-ins went, and where to try one.
+func (p *plugin) askGateway(ctx context.Context, tenant string) (all []finding) {
 	err := p.withGateway(ctx, viewer, func(gateway *administration.Client) error {
 		entries, err := gateway.Audit(ctx, tenant, administration.AuditFilter{Event: "sign-in"}, signInsShown)
 		if err != nil {
 			return err
 		}
-		success := slices.ContainsFunc(entries, func(e administration.AuditEntry) bool { return e.Outcome == "success" })
-		for _, e := range entries {
-			message := e.Outcome + " on " + moment(e.Time)
-			if e.SupportID != "" {
-				message += ", support ID " + e.SupportID
-			}
-			all = append(all, finding{e.Outcome != "refused" || success, "sign-in", e.Code, message})
-		}
-		if len(entries) == 0 {
-			all = append(all, finding{true, "sign-in", "", "nobody has tried lately"})
-		}
+		all = append(lastSignIns(entries), testLink(ctx, gateway, tenant))
 		return nil
 	})
 	if err != nil {
 		all = append(all, finding{false, "gateway", "", err.Error()})
+	}
+	return all
+}
+
+// testLink is where to see why a sign-in fails. That there is none, as at a
+// gateway of an earlier release, is not wrong with the tenant.
+func testLink(ctx context.Context, gateway *administration.Client, tenant string) finding {
+	link, err := gateway.TestLink(ctx, tenant)
+	if err != nil {
+		return finding{true, "test", "NoLink", "no link to test the sign-in: " + err.Error()}
+	}
+	return finding{true, "test", "", "to see what arrives and what to change, sign in until " + moment(link.ExpiresAt) + " at " + link.URL}
+}
+
+// lastSignIns says how the last ones went. Single users may be refused for good
+// reason; something is wrong if nobody comes in.
+func lastSignIns(entries []administration.AuditEntry) (all []finding) {
+	success := slices.ContainsFunc(entries, func(e administration.AuditEntry) bool { return e.Outcome == "success" })
+	for _, e := range entries {
+		message := e.Outcome + " on " + moment(e.Time)
+		if e.SupportID != "" {
+			message += ", support ID " + e.SupportID
+		}
+		all = append(all, finding{e.Outcome != "refused" || success, "sign-in", e.Code, message})
+	}
+	if len(entries) == 0 {
+		all = append(all, finding{true, "sign-in", "", "nobody has tried lately"})
 	}
 	return all
 }

@@ -70,6 +70,7 @@ func newDesk(t *testing.T) *desk {
 	for name, rules := range map[string][]rbacv1.PolicyRule{
 		viewer: {
 			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/users", "samltenants/sessions", "samltenants/audit"}, Verbs: []string{"list"}},
+			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/test"}, Verbs: []string{"create"}},
 		},
 		administrator: {
 			{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/users"}, Verbs: []string{"list", "update"}},
@@ -95,6 +96,9 @@ func newDesk(t *testing.T) *desk {
 	server := httptest.NewServer(admin.New(admin.Options{
 		Store: d.store, Audit: d.audit, Revocations: session.NewRevocations(nil), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Authorize: admin.Kubernetes{Client: api, Namespace: namespace}.Authorize,
+		TestLink: func(tenant string) (string, time.Time, bool) {
+			return "https://" + tenant + ".s.example/saml/test?key=x", time.Now().Add(time.Hour), tenant != "unserved"
+		},
 	}))
 	t.Cleanup(server.Close)
 	d.gateway = server.URL
@@ -218,6 +222,7 @@ func TestOnboardingAndCheck(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 	assert.Contains(t, out, "199 days")
 	assert.Contains(t, out, "nobody has tried lately")
+	assert.Regexp(t, `ok +test +to see what arrives and what to change, sign in until .* at https://onboarded.s.example/saml/test\?key=x`, out)
 	assert.NotContains(t, out, "!!")
 	tenant.Status.Conditions[0] = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "MetadataRejected", Message: "ask its administrator", LastTransitionTime: metav1.Now()}
 	tenant.Status.Certificates[0].NotAfter = metav1.NewTime(time.Now().Add(3 * day))

@@ -518,12 +518,12 @@ func TestRulesOfEntryAreRendered(t *testing.T) {
 	tenant := acme()
 	tenant.Spec.Authorization = &v1alpha1.Authorization{
 		AllowedGroups: []string{"Staff"}, AllowedEmailDomains: []string{"ACME.example"},
-		RoleMappings: []v1alpha1.RoleMapping{{Group: "Staff", Role: "viewer"}},
+		RoleMappings: []v1alpha1.RoleMapping{{Group: "Staff", Role: "viewer"}}, TestRole: "viewer",
 	}
 	got := configOf(t, tenant)
 	if want := (tenantconfig.Authorization{
 		AllowedGroups: []string{"Staff"}, AllowedEmailDomains: []string{"acme.example"},
-		RoleMappings: []tenantconfig.RoleMapping{{Group: "Staff", Role: "viewer"}},
+		RoleMappings: []tenantconfig.RoleMapping{{Group: "Staff", Role: "viewer"}}, TestRole: "viewer",
 	}); got.Version != 2 || !reflect.DeepEqual(got.Authorization, want) {
 		t.Errorf("rendered version %d, %+v", got.Version, got.Authorization)
 	}

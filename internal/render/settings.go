@@ -144,7 +144,7 @@ func authorization(spec *v1alpha1.Authorization) tenantconfig.Authorization {
 	if spec == nil {
 		return tenantconfig.Authorization{}
 	}
-	rules := tenantconfig.Authorization{AllowedGroups: spec.AllowedGroups}
+	rules := tenantconfig.Authorization{AllowedGroups: spec.AllowedGroups, TestRole: spec.TestRole}
 	for _, domain := range spec.AllowedEmailDomains {
 		rules.AllowedEmailDomains = append(rules.AllowedEmailDomains, strings.ToLower(domain)) // ASCII
 	}

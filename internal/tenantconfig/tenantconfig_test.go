@@ -207,6 +207,7 @@ func TestRulesOfEntryNeedAReaderThatHoldsToThem(t *testing.T) {
 		"an upstream and groups": {func(c *tenantconfig.Config) {
 			c.Application.Upstream, c.Authorization.AllowedGroups = "http://app.a.svc:80", []string{"staff"}
 		}, 3},
+		"role for the test": {func(c *tenantconfig.Config) { c.Authorization.TestRole = "viewer" }, 1},
 	} {
 		c := valid()
 		test.change(&c)

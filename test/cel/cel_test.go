@@ -47,6 +47,7 @@ authorization:
   allowedGroups: [staff, "Ops, EMEA", 7d0c8a51-94a3-4c55-9e0e-1b8f3c2b6a40]
   allowedEmailDomains: [acme.example, Mail.Acme.Example, xn--mnchen-3ya.example]
   roleMappings: [{group: staff, role: viewer}, {group: "Ops, EMEA", role: "app:admin/eu"}]
+  testRole: "app:admin/eu"
   groupOverage: Tolerate
 provisioning: {mode: Existing, maxUsers: 5000, keepAttributes: [email, displayName], scim: {tokenSecretRef: {name: tokens}, identifiedBy: UserName}}
 application:
@@ -177,6 +178,8 @@ serviceProvider:
 	"a session of a second":       {spec: minimal + "session: {maxDuration: 1s}", message: "between 5m and 720h"},
 	"a transient name":            {spec: minimal + "serviceProvider: {nameIDFormat: 'urn:oasis:names:tc:SAML:2.0:nameid-format:transient'}", message: "Unsupported value"},
 	"a long object name":          {name: "a" + strings.Repeat("b", 63), spec: minimal, message: "at most 63 characters"},
+	"a role of nobody":            {spec: minimal + "authorization: {testRole: admin, roleMappings: [{group: staff, role: viewer}]}", message: "testRole must be a role that roleMappings give"},
+	"a role without roles":        {spec: minimal + "authorization: {testRole: admin}", message: "testRole must be a role that roleMappings give"},
 }
 
 // Each case goes to the API server and to the reader of manifests, which has

@@ -74,6 +74,10 @@ var rules = []rule{
 	{folder: "./internal/gateway", never: operator, may: append([]string{
 		"./internal/administration", "./internal/dialguard", "./internal/refresh", "./internal/store", "./internal/tenantconfig", "./internal/xmldsig", "./internal/xmltree",
 	}, saml...)},
+	{folder: "./internal/gateway/diagnosis", never: operator, may: []string{
+		"./internal/gateway/authorization", "./internal/gateway/identity", "./internal/gateway/pages", "./internal/gateway/sp", "./internal/gateway/tenant",
+		"./internal/store", "./internal/tenantconfig",
+	}},
 	{folder: "./internal/gateway/identityjwt", may: []string{"github.com/go-jose/go-jose"}},
 	{folder: "./internal/gateway/keyfile"},
 	{folder: "./internal/administration"},

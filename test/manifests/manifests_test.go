@@ -159,6 +159,8 @@ func TestO5_Permissions(t *testing.T) {
 		{"saml-gateway", "serviceaccounts/token", "", "create"},
 		{"saml-viewer", tenants + "/users", "get list", "create update patch delete"},
 		{"saml-viewer", tenants + "/sessions", "list", "get create update patch delete deletecollection"},
+		{"saml-viewer", tenants + "/test", "create", "get list update patch delete"},
+		{"saml-administrator", tenants + "/test", "create", "get list update patch delete"},
 		{"saml-viewer", tenants, "", "get list watch create update patch delete"},
 		{"saml-viewer", "secrets", "", "get list watch"},
 		{"saml-administrator", tenants + "/users", "get list update", "create patch delete"},

@@ -80,6 +80,9 @@ func newOffice(t *testing.T) *office {
 	server := httptest.NewServer(admin.New(admin.Options{
 		Store: db, Revocations: o.revocations, Authorize: admin.Kubernetes{Client: api, Namespace: namespace}.Authorize,
 		Now: time.Now, Log: slog.New(slog.NewJSONHandler(o.log, nil)),
+		TestLink: func(tenant string) (string, time.Time, bool) {
+			return "https://" + tenant + ".s.example/saml/test?key=x", time.Now().Add(time.Hour), tenant == "acme"
+		},
 	}))
 	t.Cleanup(server.Close)
 	o.url = server.URL
@@ -297,4 +300,27 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 	sessions, err := o.store.ListSessions(t.Context(), store.SessionQuery{Tenant: "acme"})
 	require.NoError(t, err)
 	assert.Len(t, sessions, 2)
+}
+
+// A link to the test is made for whom RBAC allows that, at tenants that are
+// served, and the audit log has who it was.
+func TestLinkToTheTest(t *testing.T) {
+	o := newOffice(t)
+	rule := rbacv1.PolicyRule{APIGroups: []string{"sso.cequence.cloud"}, Resources: []string{"samltenants/test"}, Verbs: []string{"create"}}
+	client := o.client(rule)
+	var link administration.TestLink
+	require.EventuallyWithT(t, func(t *assert.CollectT) { // RBAC takes a moment
+		var err error
+		link, err = client.TestLink(context.Background(), "acme")
+		assert.NoError(t, err)
+	}, 10*time.Second, 20*time.Millisecond)
+	assert.Equal(t, "https://acme.s.example/saml/test?key=x", link.URL)
+	assert.WithinDuration(t, time.Now().Add(time.Hour), link.ExpiresAt, time.Minute)
+	assert.Contains(t, o.log.String(), `"action":"create_test_link"`)
+	_, err := client.TestLink(t.Context(), "globex")
+	assert.ErrorContains(t, err, "serves no tenant of this name")
+
+	rule.Resources = []string{"samltenants/users", "samltenants/audit"}
+	_, err = o.client(rule).TestLink(t.Context(), "acme")
+	assert.ErrorContains(t, err, "may not create samltenants/test")
 }
