@@ -62,6 +62,7 @@ type world struct {
 	clock   atomic.Int64 // seconds
 	address string
 	spki    string
+	gateway *gateway.Gateway
 }
 
 func (w *world) now() time.Time { return time.Unix(w.clock.Load(), 0).UTC() }
@@ -123,6 +124,7 @@ func newWorld(t *testing.T, alter ...func(*setup)) *world {
 	}
 	g, err := gateway.New(t.Context(), s.options)
 	require.NoError(t, err)
+	w.gateway = g
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()

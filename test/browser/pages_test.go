@@ -18,20 +18,9 @@ import (
 // TestAccessibility holds the pages, in every shape that they have, to
 // axe-core's rules. Screenshots go to the folder that SCREENSHOTS names.
 func TestAccessibility(t *testing.T) {
-	axe, err := os.ReadFile("../../hack/axe/node_modules/axe-core/axe.min.js")
-	require.NoError(t, err, "hack/install-test-packages.sh installs it")
 	w := newWorld(t, by(tenantconfig.BindingPOST))
-	for _, device := range []struct {
-		name, language, scheme string
-		width, height          int64
-		emulate                []chromedp.EmulateViewportOption
-	}{
-		{name: "desktop", language: "en", scheme: "light", width: 1280, height: 800},
-		{name: "phone", language: "de", scheme: "dark", width: 360, height: 740, emulate: []chromedp.EmulateViewportOption{chromedp.EmulateMobile}},
-	} {
-		ctx := w.browser(t, device.language)
-		run(ctx, t, chromedp.EmulateViewport(device.width, device.height, device.emulate...),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: device.scheme}}))
+	for _, device := range devices {
+		ctx := w.device(t, device)
 		for _, page := range []struct {
 			name string
 			open chromedp.Action
@@ -48,29 +37,59 @@ func TestAccessibility(t *testing.T) {
 			}},
 		} {
 			t.Run(device.name+"/"+page.name, func(t *testing.T) {
-				var violations []string
-				var overflow bool
-				run(ctx, t, page.open, chromedp.WaitVisible("main h1", chromedp.ByQuery),
-					chromedp.Evaluate(string(axe)+";0", nil),
-					chromedp.Evaluate(`axe.run({preload: false}).then(r => r.violations
-						.filter(v => ["serious", "critical"].includes(v.impact))
-						.map(v => v.id + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join(" ")))`,
-						&violations, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
-					chromedp.Evaluate(`document.documentElement.scrollWidth > document.documentElement.clientWidth`, &overflow))
-				assert.Empty(t, violations)
-				assert.False(t, overflow, "the page is wider than the device")
-				if dir := os.Getenv("SCREENSHOTS"); dir != "" {
-					screenshot(ctx, t, filepath.Join(dir, device.name+"-"+page.name+".png"))
-				}
+				run(ctx, t, page.open)
+				accessible(ctx, t, device.name+"-"+page.name)
 			})
 		}
+	}
+}
+
+// device is what a page is looked at with.
+type device struct {
+	name, language, scheme string
+	width, height          int64
+	emulate                []chromedp.EmulateViewportOption
+}
+
+var devices = []device{
+	{name: "desktop", language: "en", scheme: "light", width: 1280, height: 800},
+	{name: "phone", language: "de", scheme: "dark", width: 360, height: 740, emulate: []chromedp.EmulateViewportOption{chromedp.EmulateMobile}},
+}
+
+func (w *world) device(t *testing.T, d device) context.Context {
+	t.Helper()
+	ctx := w.browser(t, d.language)
+	run(ctx, t, chromedp.EmulateViewport(d.width, d.height, d.emulate...),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: d.scheme}}))
+	return ctx
+}
+
+// accessible holds the page that is shown to axe-core's rules, and keeps a
+// picture of it.
+func accessible(ctx context.Context, t *testing.T, name string) {
+	t.Helper()
+	axe, err := os.ReadFile("../../hack/axe/node_modules/axe-core/axe.min.js")
+	require.NoError(t, err, "hack/install-test-packages.sh installs it")
+	var violations []string
+	var overflow bool
+	run(ctx, t, chromedp.WaitVisible("main h1", chromedp.ByQuery),
+		chromedp.Evaluate(string(axe)+";0", nil),
+		chromedp.Evaluate(`axe.run({preload: false}).then(r => r.violations
+			.filter(v => ["serious", "critical"].includes(v.impact))
+			.map(v => v.id + ": " + v.nodes.map(n => n.html + " " + n.failureSummary).join(" ")))`,
+			&violations, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
+		chromedp.Evaluate(`document.documentElement.scrollWidth > document.documentElement.clientWidth`, &overflow))
+	assert.Empty(t, violations)
+	assert.False(t, overflow, "the page is wider than the device")
+	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+		screenshot(ctx, t, filepath.Join(dir, name+".png"))
 	}
 }
 
 func screenshot(ctx context.Context, t *testing.T, file string) {
 	t.Helper()
 	var picture []byte
-	run(ctx, t, chromedp.CaptureScreenshot(&picture))
+	run(ctx, t, chromedp.FullScreenshot(&picture, 100))
 	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o750))
 	require.NoError(t, os.WriteFile(file, picture, 0o600))
 }

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"crypto/sha1" //nolint:gosec // see certificateRow
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -99,7 +100,11 @@ var (
 	labelTrusted  = pages.Said{"trusted, from the metadata", "vertrauenswürdig, aus den Metadaten"}
 	nothing       = pages.Said{"nothing", "nichts"}
 
-	certificateHead = []pages.Said{{"Certificate", "Zertifikat"}, {"Subject", "Inhaber"}, {"SHA-256 fingerprint", "SHA-256-Fingerabdruck"}, {"Valid until", "Gültig bis"}}
+	// Entra ID shows thumbprints by SHA-1 only.
+	certificateHead = []pages.Said{
+		{"Certificate", "Zertifikat"}, {"Subject", "Inhaber"}, {"SHA-256 fingerprint", "SHA-256-Fingerabdruck"},
+		{"Thumbprint as Entra ID shows it (SHA-1)", "Fingerabdruck, wie Entra ID ihn zeigt (SHA-1)"}, {"Valid until", "Gültig bis"},
+	}
 )
 
 // refusal is that of the verification, nil if it was another.
@@ -259,8 +264,11 @@ func (r Result) certificates() pages.Section {
 }
 
 func certificateRow(role pages.Value, certificate *x509.Certificate) []pages.Value {
-	sum := sha256.Sum256(certificate.Raw)
-	return []pages.Value{role, pages.Literal(shown(certificate.Subject.String(), maxValueBytes)), pages.Literal(hex.EncodeToString(sum[:])), pages.Text(pages.Same(stamp(certificate.NotAfter)))}
+	fingerprint, thumbprint := sha256.Sum256(certificate.Raw), sha1.Sum(certificate.Raw) //nolint:gosec // to be compared by a person; nothing is decided by it
+	return []pages.Value{
+		role, pages.Literal(shown(certificate.Subject.String(), maxValueBytes)), pages.Literal(hex.EncodeToString(fingerprint[:])),
+		pages.Literal(strings.ToUpper(hex.EncodeToString(thumbprint[:]))), pages.Text(pages.Same(stamp(certificate.NotAfter))),
+	}
 }
 
 var results = map[sp.Result]pages.Value{
@@ -506,7 +514,7 @@ func (r Result) attributes() pages.Section {
 			s.Paragraphs = []pages.Said{{fmt.Sprintf("These are the first %d.", maxAttributes), fmt.Sprintf("Das sind die ersten %d.", maxAttributes)}}
 			break
 		}
-		property := pages.Text(nothing)
+		property := pages.Text(pages.Said{"not used", "nicht verwendet"})
 		if names := became[attribute.Name]; len(names) > 0 {
 			property = pages.Literal(strings.Join(names, ", "))
 		}
