@@ -108,6 +108,12 @@ verify: ## Regenerate everything, fail on a difference, and lint
 clean: ## Remove everything built
 	@rm -rf bin out
 
+##@ A node
+
+.PHONY: kubernetes-node
+kubernetes-node: ## Build kubelet and what else a node needs into bin/kubernetes, once
+	@hack/kubernetes/build.sh node
+
 ##@ Deployment
 
 .PHONY: image
