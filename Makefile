@@ -116,12 +116,33 @@ kubernetes-node: ## Build kubelet and what else a node needs into bin/kubernetes
 
 ##@ Deployment
 
+# Beside the images that are deployed, what the node's pods are held open by.
+IMAGES := saml-operator=./cmd/operator saml-gateway=./cmd/gateway
+PAUSE := registry.k8s.io/pause:3.10=./hack/node/pause
+# All times in an image are that of its commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# For a release: linux/amd64,linux/arm64
+PLATFORMS ?= linux/$(shell go env GOARCH)
+
 .PHONY: image
-image: ## Build the container images saml-operator and saml-gateway (IMAGE_PREFIX=registry/project/)
-	@command -v docker >/dev/null || { echo "make image needs docker, which is not installed" >&2; exit 1; }
+image: bin/image ## Build the images saml-operator and saml-gateway as OCI archives in out/images (IMAGE_PREFIX=registry/project/, PLATFORMS)
+	@bin/image -out out/images -version "$(VERSION)" -revision "$$(git rev-parse HEAD)" -epoch "$(SOURCE_DATE_EPOCH)" \
+		-platforms "$(PLATFORMS)" $(addprefix $(IMAGE_PREFIX),$(IMAGES))
+
+.PHONY: image-verify
+image-verify: ## Build the images of HEAD once more, in another directory and without a cache, and compare
+	@hack/image/verify.sh
+
+.PHONY: docker-image
+docker-image: ## Build the same images from the Dockerfile, with an engine
+	@command -v docker >/dev/null || { echo "make docker-image needs docker, which is not installed; make image needs nothing" >&2; exit 1; }
 	@for name in operator gateway; do \
 		docker build --build-arg VERSION=$(VERSION) --target $$name -t $(IMAGE_PREFIX)saml-$$name:$(VERSION) .; \
 	done
+
+.PHONY: bin/image
+bin/image:
+	@$(GO_BUILD) -o $@ ./hack/image
 
 .PHONY: install
 install: ## Install the CRD into the cluster of the current kubectl context
