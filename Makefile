@@ -114,6 +114,21 @@ clean: ## Remove everything built
 kubernetes-node: ## Build kubelet and what else a node needs into bin/kubernetes, once
 	@hack/kubernetes/build.sh node
 
+.PHONY: node-up
+node-up: kubernetes-node bin/node image ## Start a Kubernetes node here, with the images loaded (as root; NODE_NAME=saml-node)
+	@hack/install-node-packages.sh
+	@bin/image -out out/images $(PAUSE)
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/node up -images out/images
+	@echo "Look around with: bin/node exec kubectl get pods -A"
+
+.PHONY: node-down
+node-down: bin/node ## End it, and remove everything but its logs in out/node/log
+	@bin/node down
+
+.PHONY: bin/node
+bin/node:
+	@$(GO_BUILD) -o $@ ./hack/node
+
 ##@ Deployment
 
 # Beside the images that are deployed, what the node's pods are held open by.

@@ -1,0 +1,165 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// up starts the node, loads images and returns when pods can run. A node that
+// is up stays; what a crash has left is removed first.
+func (n node) up(images string) error {
+	archives, err := archivesIn(images)
+	if err != nil {
+		return err
+	}
+	if _, err := n.report(); err == nil {
+		fmt.Printf("The node %s is up already.\n", n.name)
+		return n.load(archives...)
+	}
+	if err := n.check(); err != nil {
+		return err
+	}
+	if err := n.down(); err != nil {
+		return err
+	}
+	if err := n.start(archives); err != nil {
+		return errors.Join(err, n.down())
+	}
+	return nil
+}
+
+func (n node) start(archives []string) error {
+	began := time.Now()
+	step := func(what string) { fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), what) }
+	if err := os.RemoveAll(n.path("log")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.state, 0o755); err != nil {
+		return err
+	}
+	for _, prepare := range []func() error{n.writePKI, n.writeFiles, n.makeCgroups} {
+		if err := prepare(); err != nil {
+			return err
+		}
+	}
+	ended, err := n.startInit()
+	if err != nil {
+		return err
+	}
+	step("started etcd, the control plane and containerd")
+	if err := n.awaitReady(ended); err != nil {
+		return err
+	}
+	step("the API server is ready")
+	if err := n.load(archives...); err != nil {
+		return err
+	}
+	manifest, err := n.file("cluster.yaml")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(n.path("cluster.yaml"), manifest, 0o600); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"kubectl", "apply", "-f", n.path("cluster.yaml")},
+		{"kubectl", "wait", "--for=create", "--timeout=180s", "node/" + nodeName},
+		{"kubectl", "wait", "--for=condition=Ready", "--timeout=180s", "node/" + nodeName},
+		// A pod needs the account.
+		{"kubectl", "wait", "--for=create", "--timeout=60s", "serviceaccount/default"},
+	} {
+		if output, err := n.command(args...); err != nil {
+			return errors.Join(err, errors.New(output))
+		}
+	}
+	step("the node is ready")
+	return nil
+}
+
+// startAttempts is how often a program may end before that is a failure.
+const startAttempts = 3
+
+// awaitReady waits until the supervisor has started all programs.
+func (n node) awaitReady(ended <-chan error) error {
+	for deadline := time.Now().Add(startTimeout); ; {
+		r, err := n.report()
+		if err == nil && r.Ready {
+			return nil
+		}
+		for _, p := range r.Programs {
+			if p.Restarts >= startAttempts {
+				return fmt.Errorf("%s ends again and again; its last words:\n%s", p.Name, lastLines(n.path("log", p.Name+".log")))
+			}
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("the node ended; its last words:\n%s", lastLines(n.path("log", "node.log")))
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the API server or containerd does not answer; the logs are in " + n.path("log"))
+		}
+	}
+}
+
+// archivesIn returns the image archives of a directory.
+func archivesIn(dir string) ([]string, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
+	if err == nil && len(archives) == 0 {
+		err = fmt.Errorf("%s has no image archives (*.tar): run make image", dir)
+	}
+	return archives, err
+}
+
+// down ends the node, if there is one, and removes everything but its logs.
+func (n node) down() error {
+	if os.Geteuid() != 0 {
+		return cannot("a node needs root: run this as root")
+	}
+	owner, err := n.owner()
+	if err != nil {
+		return err
+	}
+	if owner != "" && owner != n.state {
+		if _, err := os.Stat(owner); err == nil {
+			return fmt.Errorf("a node named %s is up with its state in %s: choose another name by NODE_NAME, or end it from there", n.name, owner)
+		}
+	}
+	for _, end := range []func() error{n.killAll, n.removeNetwork, n.removeCgroups, n.removeState} {
+		if err := end(); err != nil {
+			return fmt.Errorf("end the node %s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+// removeState removes what start has written, but for the logs. What else is
+// in the directory is not ours.
+func (n node) removeState() error {
+	for _, name := range []string{
+		"pki", "kubeconfig", "cni", "etcd", "lib", "containerd.toml", "kubelet.yaml", "kube-proxy.yaml", "Corefile", "cluster.yaml", socket,
+	} {
+		if err := os.RemoveAll(n.path(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lastLines(path string) []byte {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-15):], []byte("\n"))
+}
