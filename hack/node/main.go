@@ -15,7 +15,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
@@ -38,7 +37,10 @@ const usage = `usage: node [flags] COMMAND
   up [-images DIR]     start the node, and load the image archives of DIR
   down                 end it, and remove everything but its logs
   status               what runs
-  exec COMMAND...      run a command in its network, with KUBECONFIG and kubectl
+  check                whether this machine can have a node
+  exec [-publish PORT,...] COMMAND...
+                       run a command in its network, with KUBECONFIG and kubectl;
+                       meanwhile ports of the node are this machine's as well
   load ARCHIVE...      load images
   stop|start|kill PROGRAM...
                        one of etcd, kube-apiserver, containerd,
@@ -94,9 +96,8 @@ func status(err error) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() && len(exit.Stderr) == 0 {
-		fmt.Fprintf(os.Stderr, "node: %v\n", err)
-		return exit.ExitCode()
+	if status, ok := errors.AsType[commandStatus](err); ok {
+		return int(status) // it has said why
 	}
 	fmt.Fprintf(os.Stderr, "node: %v\n", err)
 	if _, ok := errors.AsType[cannot](err); ok {
@@ -128,15 +129,25 @@ func (n node) run(command string, args []string) error {
 			return usageError("up takes no arguments")
 		}
 		return n.up(*images)
+	case "check":
+		return n.check()
 	case "down":
 		return n.down()
 	case "status":
 		return n.printStatus(os.Stdout)
 	case "exec":
-		if len(args) == 0 {
+		flags := flag.NewFlagSet("node exec", flag.ContinueOnError)
+		ports := flags.String("publish", "", "comma-separated ports of the node that this machine has at 127.0.0.1 while the command runs")
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if flags.NArg() == 0 {
 			return usageError("say what to run")
 		}
-		return n.exec(args)
+		if *ports != "" {
+			return n.publish(*ports, flags.Args())
+		}
+		return n.exec(flags.Args())
 	case "load":
 		if len(args) == 0 {
 			return usageError("say which archives to load")

@@ -89,7 +89,7 @@ func (n node) removeNetwork() error {
 func (n node) enter() error {
 	file, err := os.Open(n.network())
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no node named %s is up: run node up", n.name)
+		return n.notUp()
 	}
 	if err != nil {
 		return err
@@ -101,64 +101,58 @@ func (n node) enter() error {
 	return nil
 }
 
-// environment is for who works with the node: kubectl, and its kubeconfig.
-func (n node) environment() ([]string, error) {
+func (n node) notUp() error { return fmt.Errorf("no node named %s is up: run node up", n.name) }
+
+// inNetwork moves this thread into the node's network, and returns a command to
+// be started from there, with kubectl in its path.
+func (n node) inNetwork(args []string) (*exec.Cmd, error) {
+	if err := n.enter(); err != nil {
+		return nil, err
+	}
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	path := n.binaries + ":" + filepath.Dir(executable) + ":" + os.Getenv("PATH")
-	if err := os.Setenv("PATH", path); err != nil {
+	if err := os.Setenv("PATH", n.binaries+":"+filepath.Dir(executable)+":"+os.Getenv("PATH")); err != nil {
 		return nil, err
 	}
-	return append(os.Environ(), "KUBECONFIG="+n.kubeconfig(), "NODE_NAME="+n.name), nil
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return nil, err
+	}
+	command := exec.Command(path, args[1:]...)
+	command.Args[0] = args[0]
+	command.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig(), "NODE_NAME="+n.name, "NODE_ADDRESS="+nodeAddress)
+	return command, nil
 }
 
 // exec replaces this process by a command in the node's network.
 func (n node) exec(args []string) error {
 	runtime.LockOSThread()
-	if err := n.enter(); err != nil {
-		return err
-	}
-	environment, err := n.environment()
+	command, err := n.inNetwork(args)
 	if err != nil {
 		return err
 	}
-	path, err := exec.LookPath(args[0])
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("run %s: %w", path, unix.Exec(path, args, environment))
+	return fmt.Errorf("run %s: %w", command.Path, unix.Exec(command.Path, command.Args, command.Environ()))
 }
 
 // command is like exec, and returns.
-func (n node) command(args ...string) (string, error) {
-	type result struct {
-		output []byte
-		err    error
-	}
-	done := make(chan result)
+func (n node) command(args ...string) error {
+	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with this function
-		if err := n.enter(); err != nil {
-			done <- result{err: err}
-			return
-		}
-		environment, err := n.environment()
+		command, err := n.inNetwork(args)
 		if err != nil {
-			done <- result{err: err}
+			done <- err
 			return
 		}
-		command := exec.Command(args[0], args[1:]...)
-		command.Env = environment
 		output, err := command.CombinedOutput()
-		done <- result{output, err}
+		if err != nil {
+			err = fmt.Errorf("%s: %w\n%s", args[0], err, output)
+		}
+		done <- err
 	}()
-	r := <-done
-	if r.err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", filepath.Base(args[0]), r.err, r.output)
-	}
-	return string(r.output), nil
+	return <-done
 }
 
 // kernelSettings are what kubelet wants of the whole kernel. It is shown them,

@@ -74,8 +74,8 @@ func (n node) start(archives []string) error {
 		// A pod needs the account.
 		{"kubectl", "wait", "--for=create", "--timeout=60s", "serviceaccount/default"},
 	} {
-		if output, err := n.command(args...); err != nil {
-			return errors.Join(err, errors.New(output))
+		if err := n.command(args...); err != nil {
+			return err
 		}
 	}
 	step("the node is ready")
