@@ -25,9 +25,9 @@ help: ## List the targets
 ##@ The job
 
 .PHONY: demo
-demo: kubernetes build ## Run the whole job here: API server, operator, gateway, IdP, application (CHECK=1: sign in, report, exit)
+demo: $(if $(filter node,$(CLUSTER)),node-files,kubernetes build) ## Run the whole job here: API server, operator, gateway, IdP, application (CHECK=1: sign in, report, exit; CLUSTER=node: in pods)
 	@$(GO_BUILD) -o bin/demo ./hack/demo
-	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/demo $(if $(CHECK),-check)
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" $(if $(filter node,$(CLUSTER)),hack/demo/node.sh,bin/demo) $(if $(CHECK),-check)
 
 .PHONY: test
 test: kubernetes ## Run all tests, with a real API server and a real IdP; installs Debian packages that are missing
@@ -114,10 +114,16 @@ clean: ## Remove everything built
 kubernetes-node: ## Build kubelet and what else a node needs into bin/kubernetes, once
 	@hack/kubernetes/build.sh node
 
-.PHONY: node-up
-node-up: kubernetes-node bin/node image ## Start a Kubernetes node here, with the images loaded (as root; NODE_NAME=saml-node)
+.PHONY: node-files
+node-files: bin/node
 	@hack/install-node-packages.sh
+	@bin/node check
+	@hack/kubernetes/build.sh node
+	@$(MAKE) image
 	@bin/image -out out/images $(PAUSE)
+
+.PHONY: node-up
+node-up: node-files ## Start a Kubernetes node here, with the images loaded (as root; NODE_NAME=saml-node)
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/node up -images out/images
 	@echo "Look around with: bin/node exec kubectl get pods -A"
 

@@ -43,7 +43,9 @@ func (d *demo) checkSignIn(ctx context.Context, p provider, what string) error {
 	if err != nil {
 		return err
 	}
-	browser := testbrowser.New(testbrowser.Options{RootCAs: pool, OnStep: func(s testbrowser.Step) { fmt.Println("  " + s.String()) }})
+	browser := testbrowser.New(testbrowser.Options{
+		RootCAs: pool, Dial: d.nodeAddresses(), OnStep: func(s testbrowser.Step) { fmt.Println("  " + s.String()) },
+	})
 	defer browser.CloseIdleConnections()
 	origin := "https://" + p.tenant + "." + d.gateway
 	const path = "/reports?year=2026"

@@ -16,8 +16,10 @@ import (
 // namespace of the tenants.
 const namespace = "saml-demo"
 
-// cluster is a real API server; there is no node, so no pod runs.
+// cluster is a real API server; there is no node, so no pod runs, unless the
+// demo uses a node that is there.
 type cluster struct {
+	// environment is nil for a node's.
 	environment *envtest.Environment
 	binaries    string
 	// kubeconfig is the administrator's.
@@ -56,6 +58,9 @@ func (d *demo) startCluster(context.Context) error {
 }
 
 func (c *cluster) stop() error {
+	if c.environment == nil {
+		return nil
+	}
 	if err := c.environment.Stop(); err != nil {
 		return fmt.Errorf("stop etcd and kube-apiserver: %w", err)
 	}

@@ -4,6 +4,9 @@
 // until the tenants are ready, says what to open, and cleans up after itself.
 // With -check it plays the person, too, and exits.
 //
+// With -node operator and gateway are pods instead, as config/default has them,
+// on the node in whose network the demo runs.
+//
 // It runs from the root of the repository, with the programs that "make demo"
 // builds.
 package main
@@ -30,10 +33,11 @@ const startTimeout = 3 * time.Minute
 
 func main() {
 	check := flag.Bool("check", false, "sign in, report each step, and exit")
+	node := flag.Bool("node", false, "use the node in whose network this runs")
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *check)
+	err := run(ctx, *check, *node)
 	stop()
 	// Ctrl-C is how a person ends the demo, and no end for a check.
 	if err != nil && (*check || !errors.Is(err, context.Canceled)) {
@@ -45,6 +49,9 @@ func main() {
 // demo is what has been started so far.
 type demo struct {
 	directory string
+	onNode    bool
+	// address at which the peers listen.
+	address   string
 	cluster   *cluster
 	providers []provider
 	app       *application
@@ -54,12 +61,12 @@ type demo struct {
 	started   time.Time
 }
 
-func run(ctx context.Context, check bool) (err error) {
+func run(ctx context.Context, check, node bool) (err error) {
 	directory, err := os.MkdirTemp("", "saml-operator-demo-")
 	if err != nil {
 		return err
 	}
-	d := &demo{directory: directory, started: time.Now(), programs: programs{failed: make(chan error, 8)}}
+	d := &demo{directory: directory, onNode: node, address: "127.0.0.1", started: time.Now(), programs: programs{failed: make(chan error, 8)}}
 	defer func() {
 		if err == nil || errors.Is(err, context.Canceled) {
 			fmt.Println("\nStopping and cleaning up.")
@@ -68,18 +75,7 @@ func run(ctx context.Context, check bool) (err error) {
 	}()
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for _, step := range []struct {
-		what string
-		run  func(context.Context) error
-	}{
-		{"Start etcd, kube-apiserver and kube-controller-manager", d.startCluster},
-		{"Install the CustomResourceDefinition and the roles", d.install},
-		{"Start two identity providers and the application", d.startPeers},
-		{"Start the operator", d.startOperator},
-		{"Start the gateway", d.startGateway},
-		{"Apply config/samples with the metadata URLs of these identity providers", d.applySamples},
-		{"Wait until the tenants are ready", d.waitReady},
-	} {
+	for _, step := range d.steps() {
 		if err := d.step(starting, step.what, step.run); err != nil {
 			return err
 		}
@@ -97,6 +93,34 @@ func run(ctx context.Context, check bool) (err error) {
 	case err := <-d.programs.failed:
 		return err
 	}
+}
+
+// step is one of those that lead to tenants that are ready.
+type step struct {
+	what string
+	run  func(context.Context) error
+}
+
+func (d *demo) steps() []step {
+	peers := step{"Start two identity providers and the application", d.startPeers}
+	samples := []step{
+		{"Apply config/samples with the metadata URLs of these identity providers", d.applySamples},
+		{"Wait until the tenants are ready", d.waitReady},
+	}
+	if d.onNode {
+		return append(append([]step{
+			{"Take the node", d.useNode},
+			peers,
+			{"Apply config/default and wait until its pods are ready", d.installOnNode},
+		}, samples...), step{"Wait until the gateway's port leads to its new pod", d.awaitNodePort})
+	}
+	return append([]step{
+		{"Start etcd, kube-apiserver and kube-controller-manager", d.startCluster},
+		{"Install the CustomResourceDefinition and the roles", d.install},
+		peers,
+		{"Start the operator", d.startOperator},
+		{"Start the gateway", d.startGateway},
+	}, samples...)
 }
 
 // step runs one step and shows that it works, and then how long it took.
@@ -120,6 +144,12 @@ func (d *demo) step(ctx context.Context, what string, run func(context.Context) 
 
 func (d *demo) stop() error {
 	err := d.programs.stop()
+	if d.onNode && d.cluster != nil {
+		// What ended the demo does not end this.
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		err = errors.Join(err, d.uninstall(ctx))
+	}
 	for _, p := range d.providers {
 		p.server.Close()
 	}
@@ -165,6 +195,11 @@ func (d *demo) invite() {
 	for _, p := range d.providers {
 		fmt.Printf("  https://%s.%s/   user %s, password %s\n", p.tenant, d.gateway, p.user.Name, p.user.Password)
 	}
-	fmt.Printf("\nLook around with kubectl in another terminal:\n\n  export KUBECONFIG=%s\n  %s describe samltenant acme\n\nCtrl-C stops everything.\n",
-		d.cluster.kubeconfig, filepath.Join(d.cluster.binaries, "kubectl"))
+	fmt.Printf("\nLook around with kubectl in another terminal:\n\n")
+	if d.onNode {
+		fmt.Printf("  bin/node exec kubectl -n %[1]s get samltenants,pods\n  bin/node exec kubectl -n %[1]s describe samltenant acme\n", namespace)
+	} else {
+		fmt.Printf("  export KUBECONFIG=%s\n  %s describe samltenant acme\n", d.cluster.kubeconfig, filepath.Join(d.cluster.binaries, "kubectl"))
+	}
+	fmt.Print("\nCtrl-C stops everything.\n")
 }

@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ type provider struct {
 }
 
 func (d *demo) startPeers(context.Context) error {
-	for _, p := range []provider{
+	for i, p := range []provider{
 		{tenant: "acme", user: testidp.User{
 			Name: "alice@acme.example", Password: "wonderland", GivenName: "Alice", Surname: "Liddell",
 			Email: "alice@acme.example", DisplayName: "Alice Liddell", Groups: []string{"engineering", "sso-admins"},
@@ -57,14 +58,54 @@ func (d *demo) startPeers(context.Context) error {
 			return err
 		}
 		p.server = quiet(httptest.NewUnstartedServer(p.IDP))
+		port := 0
+		if d.onNode {
+			port = nodeIDPPort + i
+			pair, err := d.peerCertificate("idp-" + p.tenant)
+			if err != nil {
+				return err
+			}
+			p.server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		}
+		if err := d.listen(p.server, port); err != nil {
+			return err
+		}
 		p.server.StartTLS()
 		p.SetBaseURL(p.server.URL)
+		if d.onNode {
+			// A browser outside of the node's network gets there.
+			p.SetBaseURL(fmt.Sprintf("https://localhost:%d", port))
+		}
 		d.providers = append(d.providers, p)
 	}
 	d.app = &application{}
 	d.app.server = quiet(httptest.NewUnstartedServer(d.app))
+	if err := d.listen(d.app.server, 0); err != nil {
+		return err
+	}
 	d.app.server.Start()
 	return nil
+}
+
+// listen gives a server that was not started an address of the demo, and a free
+// port if it is zero.
+func (d *demo) listen(server *httptest.Server, port int) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort(d.address, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	_ = server.Listener.Close() // a port that it has taken by itself
+	server.Listener = listener
+	return nil
+}
+
+// peerCertificate makes the TLS certificate of a server on the node.
+func (d *demo) peerCertificate(name string) (tls.Certificate, error) {
+	certificate, key, err := d.serverCertificate(name, "localhost", d.address)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.LoadX509KeyPair(certificate, key)
 }
 
 // quiet drops the server's log: browsers that do not trust the demo's
@@ -150,7 +191,7 @@ func (d *demo) startOperator(ctx context.Context) error {
 }
 
 func (d *demo) startGateway(ctx context.Context) error {
-	certificate, key, err := d.serverCertificate()
+	certificate, key, err := d.serverCertificate("gateway", "*."+baseDomain)
 	if err != nil {
 		return err
 	}
@@ -198,7 +239,7 @@ func (d *demo) applySamples(ctx context.Context) error {
 	patches := "patches:\n"
 	for _, p := range d.providers {
 		patch, err := json.Marshal([]map[string]string{
-			{"op": "replace", "path": "/spec/metadataURL", "value": p.MetadataURL()},
+			{"op": "replace", "path": "/spec/metadataURL", "value": d.metadataURL(p)},
 			{"op": "add", "path": "/spec/metadataCA", "value": p.ca()},
 		})
 		if err != nil {
@@ -210,20 +251,27 @@ func (d *demo) applySamples(ctx context.Context) error {
 }
 
 func (d *demo) waitReady(ctx context.Context) error {
-	_, err := d.kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=60s", "samltenants", "--all")
+	_, err := d.kubectl(ctx, "wait", "--for=condition=Ready", "--timeout=120s", "samltenants", "--all")
 	return err
 }
 
-// serverCertificate makes the gateway's TLS certificate, for all customers.
-func (d *demo) serverCertificate() (certificateFile, keyFile string, err error) {
+// serverCertificate makes a TLS certificate for host names and addresses.
+func (d *demo) serverCertificate(name string, hosts ...string) (certificateFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "saml-operator demo"},
-		DNSNames: []string{"*." + baseDomain}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if address := net.ParseIP(host); address != nil {
+			template.IPAddresses = append(template.IPAddresses, address)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -233,7 +281,7 @@ func (d *demo) serverCertificate() (certificateFile, keyFile string, err error) 
 	if err != nil {
 		return "", "", err
 	}
-	certificateFile, keyFile = filepath.Join(d.directory, "gateway.crt"), filepath.Join(d.directory, "gateway.key")
+	certificateFile, keyFile = filepath.Join(d.directory, name+".crt"), filepath.Join(d.directory, name+".key")
 	for file, block := range map[string]*pem.Block{
 		certificateFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER},
 	} {

@@ -56,8 +56,8 @@ func pluginDirectory() string {
 	return ""
 }
 
-// check says whether this machine can have a node.
-func (n node) check() error {
+// checkMachine says whether this machine can have a node.
+func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return cannot("a node needs root: run this as root, or use any cluster that KUBECONFIG names")
 	}
@@ -89,6 +89,11 @@ func (n node) check() error {
 		}
 		return cannot(strings.TrimPrefix(strings.TrimSpace(stderr.String()), "node: "))
 	}
+	return nil
+}
+
+// checkBinaries says whether the programs have been built.
+func (n node) checkBinaries() error {
 	for _, p := range n.programs() {
 		if filepath.IsAbs(p.path) {
 			if _, err := os.Stat(p.path); err != nil {

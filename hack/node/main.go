@@ -34,7 +34,7 @@ func (c cannot) Error() string { return string(c) }
 
 const usage = `usage: node [flags] COMMAND
 
-  up [-images DIR]     start the node, and load the image archives of DIR
+  up [-images DIR]     start the node, and load the image archives of DIR (out/images)
   down                 end it, and remove everything but its logs
   status               what runs
   check                whether this machine can have a node
@@ -121,7 +121,7 @@ func (n node) run(command string, args []string) error {
 	switch command {
 	case "up":
 		flags := flag.NewFlagSet("node up", flag.ContinueOnError)
-		images := flags.String("images", "", "directory with image archives (*.tar)")
+		images := flags.String("images", "out/images", "directory with image archives (*.tar)")
 		if err := flags.Parse(args); err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (n node) run(command string, args []string) error {
 		}
 		return n.up(*images)
 	case "check":
-		return n.check()
+		return checkMachine()
 	case "down":
 		return n.down()
 	case "status":

@@ -22,11 +22,10 @@ func (n node) up(images string) error {
 		fmt.Printf("The node %s is up already.\n", n.name)
 		return n.load(archives...)
 	}
-	if err := n.check(); err != nil {
-		return err
-	}
-	if err := n.down(); err != nil {
-		return err
+	for _, prepare := range []func() error{checkMachine, n.checkBinaries, n.down} {
+		if err := prepare(); err != nil {
+			return err
+		}
 	}
 	if err := n.start(archives); err != nil {
 		return errors.Join(err, n.down())
@@ -110,12 +109,9 @@ func (n node) awaitReady(ended <-chan error) error {
 
 // archivesIn returns the image archives of a directory.
 func archivesIn(dir string) ([]string, error) {
-	if dir == "" {
-		return nil, nil
-	}
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	if err == nil && len(archives) == 0 {
-		err = fmt.Errorf("%s has no image archives (*.tar): run make image", dir)
+		err = fmt.Errorf("%s has no image archives (*.tar): run make node-up, which builds them", dir)
 	}
 	return archives, err
 }
