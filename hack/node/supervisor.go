@@ -63,21 +63,33 @@ type programReport struct {
 	Restarts int    `json:"restarts"`
 }
 
+func newSupervisor() *supervisor {
+	s := &supervisor{}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+// add has a program run whenever it is wanted, early ones at once.
+func (s *supervisor) add(p program, log *os.File) {
+	r := &running{program: p, wanted: p.early}
+	s.mu.Lock()
+	s.programs = append(s.programs, r)
+	s.mu.Unlock()
+	go s.keep(r, log)
+}
+
 // supervise runs the node's programs until the process is killed.
 func (n node) supervise() error {
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}
-	s := &supervisor{}
-	s.changed = sync.NewCond(&s.mu)
+	s := newSupervisor()
 	for _, p := range n.programs() {
-		r := &running{program: p, wanted: p.early}
-		s.programs = append(s.programs, r)
 		log, err := os.OpenFile(n.path("log", p.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return err
 		}
-		go s.keep(r, log)
+		s.add(p, log)
 	}
 	go func() {
 		if err := n.awaitEarly(); err != nil {
