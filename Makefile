@@ -59,9 +59,10 @@ generate: bin/tools/controller-gen bin/tools/crd-ref-docs ## Generate deep copie
 		--renderer=markdown --output-path=docs/api/v1alpha1.md --log-level=ERROR
 
 .PHONY: manifests
-manifests: bin/tools/controller-gen ## Generate the CRD and the operator's Role
+manifests: bin/tools/controller-gen ## Generate the CRD and the operator's Role, and copy config/ into the Helm chart
 	@bin/tools/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	@bin/tools/controller-gen rbac:roleName=saml-operator paths=./controllers/... output:rbac:dir=config/rbac
+	@hack/chart-files.sh
 
 .PHONY: lint
 lint: bin/tools/golangci-lint bin/tools/govulncheck ## Check format, vet, golangci-lint and known vulnerabilities
