@@ -17,6 +17,8 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(V
 # not taken from the cache, which does not see programs outside of the tree.
 RACE_PACKAGES := ./controllers/... ./internal/...
 PLAIN_PACKAGES := ./api/... ./cmd/... ./hack/... ./test/...
+# Tests with libraries that are not to be among ours: modules of their own.
+TEST_MODULES := test/chart
 
 .PHONY: help
 help: ## List the targets
@@ -37,6 +39,10 @@ test: kubernetes ## Run all tests, with a real API server and a real IdP; instal
 	CGO_ENABLED=1 go test -race -count=1 -timeout=20m $(RACE_PACKAGES) || status=1; \
 	echo "Testing: $(PLAIN_PACKAGES)"; \
 	CGO_ENABLED=0 go test -count=1 -timeout=20m $(PLAIN_PACKAGES) || status=1; \
+	for module in $(TEST_MODULES); do \
+		echo "Testing: $$module"; \
+		CGO_ENABLED=0 GOWORK=off go -C $$module test -count=1 -timeout=20m ./... || status=1; \
+	done; \
 	exit $$status
 
 ##@ Development

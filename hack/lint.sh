@@ -14,9 +14,10 @@ report() {
 unformatted=$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -l)
 [[ -z $unformatted ]] || report "not formatted by gofmt" "$unformatted"
 
-out=$(go vet ./... 2>&1) || report "go vet" "$out"
-
-out=$(bin/tools/golangci-lint run ./... 2>&1) || report "golangci-lint" "$out"
+for module in . test/chart; do
+	out=$(cd "$module" && GOWORK=off go vet ./... 2>&1) || report "go vet in $module" "$out"
+	out=$(cd "$module" && GOWORK=off "$OLDPWD/bin/tools/golangci-lint" run ./... 2>&1) || report "golangci-lint in $module" "$out"
+done
 
 # Exit status 3 means vulnerabilities; anything else that is not 0 means that
 # the check could not be made, mostly for want of the database.

@@ -8,7 +8,7 @@ status=0
 echo "Regenerating"
 make generate manifests
 git ls-files -- '*.go' | xargs -r gofmt -w
-for module in . hack/coredns hack/kubernetes hack/tools; do
+for module in . hack/coredns hack/kubernetes hack/tools test/chart; do
 	GOWORK=off go -C "$module" mod tidy
 done
 

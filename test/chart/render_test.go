@@ -37,13 +37,18 @@ func load(t *testing.T) *chart.Chart {
 	return loaded
 }
 
+func parse(t *testing.T, values string) map[string]any {
+	t.Helper()
+	parsed := map[string]any{}
+	require.NoError(t, yaml.Unmarshal([]byte(values), &parsed))
+	return parsed
+}
+
 // template renders the chart as `helm template` does, with values in YAML.
 func template(t *testing.T, values string) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	var given map[string]any
-	require.NoError(t, yaml.Unmarshal([]byte(values), &given))
 	loaded := load(t)
-	all, err := util.ToRenderValues(loaded, given,
+	all, err := util.ToRenderValues(loaded, parse(t, values),
 		common.ReleaseOptions{Name: "sso", Namespace: namespace, Revision: 1, IsInstall: true}, common.DefaultCapabilities)
 	if err != nil {
 		return nil, err

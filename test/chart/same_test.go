@@ -17,11 +17,16 @@ const (
 	postgresql = "../gateway/postgresql"
 )
 
-func TestChartAndKustomizeMakeTheSameObjects(t *testing.T) {
-	for name, same := range map[string]struct {
-		components []string
-		values     string
-	}{
+// choice is one installation in the words of kustomize and in those of the chart.
+type choice struct {
+	// components of config/default, in its words.
+	components []string
+	values     string
+}
+
+func choices(t *testing.T) map[string]choice {
+	t.Helper()
+	return map[string]choice{
 		"by default":            {defaultComponents(t), ``},
 		"TLS in front":          {nil, `tls: {enabled: false}`},
 		"the cookie key's own":  {[]string{tls, "../gateway/cookie-key"}, `gateway: {cookieKey: {fromSecret: true}}`},
@@ -38,7 +43,11 @@ routing: {type: Ingress}`},
 tls: {enabled: false}
 gateway: {database: {type: PostgreSQL}}
 routing: {type: HTTPRoute, httpRoute: {gateway: {className: envoy-gateway}}}`},
-	} {
+	}
+}
+
+func TestChartAndKustomizeMakeTheSameObjects(t *testing.T) {
+	for name, same := range choices(t) {
 		t.Run(name, func(t *testing.T) {
 			byHelm, byKustomize := byName(t, mustTemplate(t, same.values)), byName(t, kustomize(t, same.components...))
 			// Helm makes no namespace of its own release: --create-namespace does.

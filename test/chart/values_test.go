@@ -11,6 +11,28 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
+// Settings that have no counterpart among the components of config/.
+const (
+	flagSettings = `
+operator:
+  gatewayRollout: {mode: Structural, quiet: 30s, maxWait: 5m}
+  metadataAllowCIDRs: [10.1.0.0/16, "fd00::/64"]
+  extraArgs: [--refresh-interval=30m]
+gateway:
+  trustedProxies: [10.20.0.0/24, "fd00:20::/64"]
+  forwardAuthFrom: [10.1.2.3/32]
+  drainDelay: 10s
+  extAuthz: {enabled: true, clientCASecretName: envoy}
+  extraArgs: [--audit-retention=2160h]`
+	podSettings = `
+operator: {nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], priorityClassName: system-cluster-critical}
+gateway:
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [web]}]}]}}}
+  topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}]
+  podAnnotations: {example.com/a: b}
+  serviceAccount: {annotations: {example.com/role: gateway}}`
+)
+
 // Values that cannot work together are refused with a sentence that says what to
 // set, and values that do not exist by their name.
 func TestValuesThatCannotWork(t *testing.T) {
@@ -70,17 +92,7 @@ images:
 // What has no counterpart among the components of config/ gets to where it is
 // meant for.
 func TestSettingsBecomeFlags(t *testing.T) {
-	objects := mustTemplate(t, `
-operator:
-  gatewayRollout: {mode: Structural, quiet: 30s, maxWait: 5m}
-  metadataAllowCIDRs: [10.1.0.0/16, "fd00::/64"]
-  extraArgs: [--refresh-interval=30m]
-gateway:
-  trustedProxies: [10.20.0.0/24, "fd00:20::/64"]
-  forwardAuthFrom: [10.1.2.3/32]
-  drainDelay: 10s
-  extAuthz: {enabled: true, clientCASecretName: envoy}
-  extraArgs: [--audit-retention=2160h]`)
+	objects := mustTemplate(t, flagSettings)
 	assert.Subset(t, deployment(t, objects, "saml-operator").Spec.Template.Spec.Containers[0].Args, []string{
 		"--gateway-rollout=Structural", "--gateway-rollout-quiet=30s", "--gateway-rollout-max-wait=5m",
 		"--metadata-allow-cidrs=10.1.0.0/16,fd00::/64", "--refresh-interval=30m",
@@ -128,13 +140,7 @@ func TestSecondInstallation(t *testing.T) {
 }
 
 func TestScheduling(t *testing.T) {
-	objects := mustTemplate(t, `
-operator: {nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], priorityClassName: system-cluster-critical}
-gateway:
-  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [web]}]}]}}}
-  topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}]
-  podAnnotations: {example.com/a: b}
-  serviceAccount: {annotations: {example.com/role: gateway}}`)
+	objects := mustTemplate(t, podSettings)
 	operator, gateway := deployment(t, objects, "saml-operator"), deployment(t, objects, "saml-gateway")
 	assert.Equal(t, map[string]string{"pool": "system"}, operator.Spec.Template.Spec.NodeSelector)
 	assert.Equal(t, "system", operator.Spec.Template.Spec.Tolerations[0].Key)
