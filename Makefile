@@ -113,7 +113,7 @@ verify: ## Regenerate everything, fail on a difference, and lint
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf bin out
+	@rm -rf bin dist out
 
 ##@ A node
 
@@ -171,6 +171,10 @@ docker-image: ## Build the same images from the Dockerfile, with an engine
 .PHONY: bin/image
 bin/image:
 	@$(GO_BUILD) -o $@ ./hack/image
+
+.PHONY: dist
+dist: kubernetes ## Write dist/install.yaml and the packaged Helm chart, with the images of VERSION (IMAGE_PREFIX=registry/project/)
+	@KUBECTL="$(KUBERNETES)/kubectl" IMAGE_PREFIX="$(IMAGE_PREFIX)" hack/dist.sh "$(VERSION)"
 
 .PHONY: install
 install: ## Install the CRD into the cluster of the current kubectl context

@@ -49,6 +49,7 @@ var definitions = map[string][]string{
 
 var (
 	admin          client.Client
+	kubectlPath    string
 	kubeconfigPath string
 )
 
@@ -80,6 +81,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = environment.Stop() }()
 	config.QPS = -1
+	kubectlPath = environment.ControlPlane.KubectlPath
 	dir, err := os.MkdirTemp("", "chart")
 	if err != nil {
 		return 1, err
@@ -122,15 +124,13 @@ func TestAPIServerTakesEveryObject(t *testing.T) {
 func assertTaken(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for _, object := range objects {
-		err := admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object),
+		err := admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()),
 			client.FieldOwner("chart-test"), client.ForceOwnership, client.DryRunAll)
 		assert.NoError(t, err, "%s %s", object.GetKind(), object.GetName())
 		if object.GetKind() == "Deployment" {
 			template := deployment(t, objects, object.GetName()).Spec.Template
 			pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 			pod.Name, pod.Namespace = object.GetName(), namespace
-			// Admission asks for accounts and classes that are not there in a dry run.
-			pod.Spec.ServiceAccountName, pod.Spec.PriorityClassName = "", ""
 			assert.NoError(t, admin.Create(t.Context(), pod, client.DryRunAll), "a pod of %s", object.GetName())
 		}
 	}
@@ -150,7 +150,7 @@ func TestRecipesForEnvoy(t *testing.T) {
 		for _, object := range decode(t, block) {
 			object.SetNamespace(namespace)
 			kinds = append(kinds, object.GetKind())
-			assert.NoError(t, admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object),
+			assert.NoError(t, admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()),
 				client.FieldOwner("chart-test"), client.DryRunAll), object.GetKind())
 		}
 	}

@@ -47,7 +47,11 @@ func parse(t *testing.T, values string) map[string]any {
 // template renders the chart as `helm template` does, with values in YAML.
 func template(t *testing.T, values string) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	loaded := load(t)
+	return templateOf(t, load(t), values)
+}
+
+func templateOf(t *testing.T, loaded *chart.Chart, values string) ([]*unstructured.Unstructured, error) {
+	t.Helper()
 	all, err := util.ToRenderValues(loaded, parse(t, values),
 		common.ReleaseOptions{Name: "sso", Namespace: namespace, Revision: 1, IsInstall: true}, common.DefaultCapabilities)
 	if err != nil {
