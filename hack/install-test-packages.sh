@@ -2,9 +2,9 @@
 # Installs what the tests need beside Go, on Debian by apt: SimpleSAMLphp as a
 # real identity provider and for the schemas of SAML, PHP to run it, xmllint for
 # those schemas, xmlsec1 as an independent judge of signatures, Prometheus for
-# its promtool, PostgreSQL, nginx, Chromium, npm for axe-core, which judges what Chromium
-# shows, and a C compiler for the race detector. Elsewhere it says what is
-# missing. It does nothing when all of it is there.
+# its promtool, PostgreSQL, nginx, Caddy and Apache, Chromium, npm for axe-core,
+# which judges what Chromium shows, and a C compiler for the race detector.
+# Elsewhere it says what is missing. It does nothing when all of it is there.
 # SIMPLESAMLPHP_DIR names a SimpleSAMLphp 1.19 that is installed by other means.
 set -euo pipefail
 
@@ -18,14 +18,14 @@ axe() {
 	npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
-packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql nginx-light chromium)
+packages=(php-cli php-xml libxml2-utils xmlsec1 gcc libc6-dev prometheus postgresql nginx-light caddy apache2-bin chromium)
 [[ -n ${SIMPLESAMLPHP_DIR:-} ]] || packages+=(simplesamlphp)
 # Node.js from elsewhere has an npm of its own.
 command -v npm >/dev/null || packages+=(npm)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	missing=()
-	for program in php xmllint xmlsec1 promtool initdb nginx gcc chromium npm; do
+	for program in php xmllint xmlsec1 promtool initdb nginx caddy apache2 gcc chromium npm; do
 		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[[ -d ${SIMPLESAMLPHP_DIR:-/usr/share/simplesamlphp} ]] || missing+=("SimpleSAMLphp 1.19, in the directory that SIMPLESAMLPHP_DIR names")
@@ -60,7 +60,7 @@ echo "Installing the packages that the tests need: ${missing[*]}"
 start=$SECONDS
 log=$(mktemp)
 # Neither Prometheus nor a web server must start on this machine: the tests run
-# PHP's own and nginx on loopback ports.
+# PHP's own and the proxies on loopback ports.
 policy=/usr/sbin/policy-rc.d
 cleanup=(rm -f "$log")
 if [[ ! -e $policy ]]; then

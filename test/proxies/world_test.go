@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -78,6 +79,7 @@ func assertAlice(t *testing.T, r *http.Request) {
 			assert.NotContains(t, []string{"root", globex}, value, name)
 		}
 		assert.NotContains(t, strings.Join(values, " "), "root", name)
+		assert.NotContains(t, strings.Join(values, " "), "{", "%s: a variable of the server in front", name)
 	}
 }
 
@@ -107,6 +109,7 @@ type application struct {
 func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	_, _ = io.Copy(io.Discard, r.Body) // trailers come behind it
 	a.seen = append(a.seen, r)
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	w.Header().Set("Set-Cookie", "app=1; Path=/")
@@ -120,7 +123,7 @@ func (a *application) take() []*http.Request {
 	return seen
 }
 
-// world is a gateway without an application, an application, two tenants with
+// world is a gateway, an application of which it knows nothing unless options say so, two tenants with
 // an IdP each, and the pair that a server in front is to show.
 type world struct {
 	t                          *testing.T
@@ -132,7 +135,7 @@ type world struct {
 	roots                      *x509.CertPool
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...func(*world, *gateway.Options)) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Second)}, app: &application{}}
 	pair := w.newKeyPair()
@@ -154,10 +157,14 @@ func newWorld(t *testing.T) *world {
 	w.appAddress = app.Listener.Addr().String()
 
 	log := slog.New(slog.DiscardHandler)
-	g, err := gateway.New(t.Context(), gateway.Options{
+	o := gateway.Options{
 		Source:  &configsource.Directory{Dir: tenants, PollInterval: tick, Log: log},
 		DataDir: t.TempDir(), ForwardAuthFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, ClockSkew: -1, Now: w.clock.Now, Log: log,
-	})
+	}
+	for _, option := range options {
+		option(w, &o)
+	}
+	g, err := gateway.New(t.Context(), o)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -253,27 +260,36 @@ func (w *world) browser(address string) *testbrowser.Browser {
 // send sends one request as it is.
 func (w *world) send(address, method, target string, header http.Header) *http.Response {
 	w.t.Helper()
-	return w.exchange(&net.Dialer{}, address, method, target, header)
+	return w.exchange(&net.Dialer{}, address, w.request(method, target, header))
 }
 
 // sendFrom does so from another address of this machine.
 func (w *world) sendFrom(from netip.Addr, address, target string, header http.Header) *http.Response {
 	w.t.Helper()
-	return w.exchange(&net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}, address, http.MethodGet, target, header)
+	return w.exchange(dialFrom(from), address, w.request(http.MethodGet, target, header))
 }
 
-func (w *world) exchange(dialer *net.Dialer, address, method, target string, header http.Header) *http.Response {
+func dialFrom(from netip.Addr) *net.Dialer {
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
+}
+
+func (w *world) request(method, target string, header http.Header) *http.Request {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), method, target, nil)
+	require.NoError(w.t, err)
+	if header != nil {
+		r.Header = header
+	}
+	return r
+}
+
+func (w *world) exchange(dialer *net.Dialer, address string, r *http.Request) *http.Response {
 	w.t.Helper()
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, address)
 		},
 		TLSClientConfig: &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true,
-	}
-	r, err := http.NewRequestWithContext(w.t.Context(), method, target, nil)
-	require.NoError(w.t, err)
-	if header != nil {
-		r.Header = header
 	}
 	response, err := transport.RoundTrip(r)
 	require.NoError(w.t, err)
@@ -289,6 +305,13 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
+func port(t *testing.T, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	return port
+}
+
 // codeBlocks returns the blocks of one language in a guide.
 func codeBlocks(t *testing.T, guide, language string) []string {
 	t.Helper()
@@ -301,6 +324,16 @@ func codeBlocks(t *testing.T, guide, language string) []string {
 		blocks = append(blocks, block+"\n")
 	}
 	return blocks
+}
+
+// replaceAll replaces what must be there, wherever it is.
+func replaceAll(t *testing.T, text string, replacements map[string]string) string {
+	t.Helper()
+	for from, to := range replacements {
+		require.Contains(t, text, from)
+		text = strings.ReplaceAll(text, from, to)
+	}
+	return text
 }
 
 // replaceEach replaces what must be there once.
