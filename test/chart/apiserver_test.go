@@ -116,7 +116,7 @@ func TestAPIServerTakesEveryObject(t *testing.T) {
 			}
 		})
 	}
-	for _, values := range []string{flagSettings, podSettings} {
+	for _, values := range []string{flagSettings, podSettings, routeSettings, serviceSettings} {
 		assertTaken(t, mustTemplate(t, values))
 	}
 }

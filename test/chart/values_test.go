@@ -31,6 +31,14 @@ gateway:
   topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}]
   podAnnotations: {example.com/a: b}
   serviceAccount: {annotations: {example.com/role: gateway}}`
+	routeSettings = `
+baseDomain: sso.example.com
+tls: {enabled: false, secretName: wildcard, certificate: {create: true, issuerRef: {kind: Issuer, name: internal}}}
+gateway: {database: {sqlite: {size: 5Gi, storageClassName: fast}}}
+routing: {type: HTTPRoute, httpRoute: {parentRefs: [{name: web, namespace: gateways, sectionName: sso}]}}`
+	serviceSettings = `
+upstream: ""
+gateway: {service: {type: LoadBalancer, externalTrafficPolicy: Local, annotations: {example.com/internal: "true"}}}`
 )
 
 // Values that cannot work together are refused with a sentence that says what to
@@ -153,4 +161,18 @@ func TestScheduling(t *testing.T) {
 	assert.Equal(t, "b", gateway.Spec.Template.Annotations["example.com/a"])
 	assert.Equal(t, "gateway", find(t, objects, "ServiceAccount", "saml-gateway").GetAnnotations()["example.com/role"])
 	assert.Empty(t, find(t, objects, "ServiceAccount", "saml-operator").GetAnnotations())
+}
+
+// The routes of a Gateway that is there already, for hosts of another domain.
+func TestRoutes(t *testing.T) {
+	objects := mustTemplate(t, routeSettings)
+	for _, object := range objects {
+		assert.NotEqual(t, "Gateway", object.GetKind())
+	}
+	spec := find(t, objects, "HTTPRoute", "saml-gateway").Object["spec"].(map[string]any)
+	assert.Equal(t, []any{map[string]any{"name": "web", "namespace": "gateways", "sectionName": "sso"}}, spec["parentRefs"])
+	assert.Equal(t, []any{"*.sso.example.com"}, spec["hostnames"])
+	certificate := find(t, objects, "Certificate", "saml-gateway").Object["spec"].(map[string]any)
+	assert.Equal(t, "wildcard", certificate["secretName"])
+	assert.Equal(t, []any{"*.sso.example.com"}, certificate["dnsNames"])
 }
