@@ -1,6 +1,8 @@
 package chart_test
 
 import (
+	"bytes"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -113,6 +115,43 @@ func TestReleaseUpgradesTheDefinition(t *testing.T) {
 	assert.True(t, apierrors.IsNotFound(admin.Get(t.Context(), client.ObjectKey{Namespace: "definition", Name: "saml-gateway"}, &appsv1.Deployment{})))
 }
 
+// Who has installed by kubectl can go on with Helm.
+func TestReleaseTakesOverFromKubectl(t *testing.T) {
+	for name, serverSide := range map[string]bool{"helm 3": false, "helm 4": true} {
+		t.Run(name, func(t *testing.T) {
+			in := "takeover-" + name[len("helm "):]
+			require.NoError(t, createNamespace(t.Context(), in))
+			kubectlApply(t, in, kustomize(t, defaultComponents(t)...))
+			r := &release{t: t, namespace: in, serverSide: serverSide, takeOver: true}
+			r.roll("before")
+			r.install(load(t), `{crds: {install: false}, clusterRoles: {install: false}, images: {gateway: {tag: v2}}}`)
+			taken := r.gateway().Spec.Template
+			assert.Equal(t, "saml-gateway:v2", taken.Spec.Containers[0].Image)
+			assert.Len(t, taken.Spec.Containers[0].Env, 2)
+			assert.Equal(t, "saml-settings", taken.Spec.Containers[0].Env[1].ValueFrom.ConfigMapKeyRef.Name)
+			assert.Equal(t, "before", r.rolled())
+		})
+	}
+}
+
+// kubectlApply applies what is in a namespace as `kubectl apply` does.
+func kubectlApply(t *testing.T, in string, objects []*unstructured.Unstructured) {
+	t.Helper()
+	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
+	for _, object := range objects {
+		if object.GetNamespace() != "" {
+			object.SetNamespace(in)
+			list.Items = append(list.Items, *object)
+		}
+	}
+	text, err := list.MarshalJSON()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), kubectlPath, "--kubeconfig="+kubeconfigPath, "apply", "-f", "-")
+	cmd.Stdin = bytes.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
 const releaseName = "sso"
 
 // release is a release of the chart.
@@ -120,6 +159,8 @@ type release struct {
 	t          *testing.T
 	namespace  string
 	serverSide bool
+	// takeOver takes objects that somebody else has made.
+	takeOver bool
 }
 
 func (r *release) configuration() *action.Configuration {
@@ -136,6 +177,7 @@ func (r *release) install(c *chart.Chart, values string) {
 	install := action.NewInstall(r.configuration())
 	install.ReleaseName, install.Namespace = releaseName, r.namespace
 	install.ServerSideApply, install.WaitStrategy = r.serverSide, kube.HookOnlyStrategy
+	install.TakeOwnership, install.ForceConflicts = r.takeOver, r.takeOver && r.serverSide
 	_, err := install.Run(c, parse(r.t, values))
 	require.NoError(r.t, err)
 }
