@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/admin"
+	"cequence.cloud/saml-operator/internal/gateway/admission"
 	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
@@ -29,6 +30,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/server"
 	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/sp"
+	"cequence.cloud/saml-operator/internal/gateway/streams"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/store"
@@ -43,6 +45,13 @@ const (
 
 // storeRetryInterval is how often a database that is away is tried at the start.
 const storeRetryInterval = time.Second
+
+// ownRequests to our own endpoints are worked on at once, which each take some
+// milliseconds; ownQueued wait.
+const (
+	ownRequests = 512
+	ownQueued   = 512
+)
 
 // Options of a Gateway.
 type Options struct {
@@ -68,6 +77,15 @@ type Options struct {
 	TenantUpstreams upstreams.Allowed
 	// Paths are rules for parts of all applications; nil for none.
 	Paths *pathrules.Rules
+	// UpstreamTimeout and StallTimeout are those of server.Options.
+	UpstreamTimeout, StallTimeout time.Duration
+	// MaxRequests is how many requests to the application are open at once, zero
+	// for no limit. MaxQueued others wait for QueueTimeout at most.
+	MaxRequests, MaxQueued int
+	QueueTimeout           time.Duration
+	// MaxRequestsPerClient and Covers are those of server.Options.
+	MaxRequestsPerClient int
+	Covers               func(name, host string) bool
 	// TrustedProxies may say who the client is, and whether it came by https.
 	TrustedProxies forwarded.Proxies
 	// ForwardAuthFrom are the networks of the servers that may ask by forward
@@ -109,6 +127,7 @@ type Gateway struct {
 	// followKeys has new cookie and identity keys used until the context ends.
 	followKeys []func(context.Context)
 	server     *server.Server
+	streams    *streams.Set
 	handler    http.Handler
 	audit      *audit.Log
 	admin      http.Handler // nil for none
@@ -171,14 +190,18 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	tenants.Observe(func(name, action, hash string) {
 		auditLog.Record(audit.Entry{Event: audit.EventConfiguration, Outcome: audit.OutcomeSuccess, Action: action, Tenant: name, ConfigHash: hash})
 	})
+	open := &streams.Set{}
 	g := &Gateway{
-		source: o.Source, tenants: tenants, store: db, log: o.Log,
+		source: o.Source, tenants: tenants, store: db, log: o.Log, streams: open,
 		follower:   &session.Follower{Revocations: revocations, Store: db, Now: o.Now, Log: o.Log},
 		followKeys: followKeys,
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
 			Upstream: o.Upstream, Refresh: o.Refresh, TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
 			Identity: identity, TenantUpstreams: o.TenantUpstreams, Paths: o.Paths,
+			Application: admission.New(o.MaxRequests, o.MaxQueued, o.QueueTimeout), Own: admission.New(ownRequests, ownQueued, time.Second),
+			PerClient: o.MaxRequestsPerClient, Covers: o.Covers,
+			UpstreamTimeout: o.UpstreamTimeout, StallTimeout: o.StallTimeout, Streams: open,
 		}),
 		audit: auditLog,
 	}
@@ -279,6 +302,13 @@ func (g *Gateway) Close() error {
 
 // Handler serves the tenants' hosts.
 func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// Waiting is how many requests to the application wait for others to end.
+func (g *Gateway) Waiting() int { return g.server.Application.Waiting() }
+
+// Streams are the WebSockets and streams of events that are open. An
+// http.Server does not wait for the first, and in vain for the others.
+func (g *Gateway) Streams() *streams.Set { return g.streams }
 
 // Authorize implements authz.Authorizer.
 func (g *Gateway) Authorize(w http.ResponseWriter, r *http.Request) (http.Header, bool) {

@@ -274,6 +274,7 @@ func (w *world) launch(options ...func(*world, *gateway.Options)) {
 		g.Handler().ServeHTTP(rw, r)
 	}))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{w.tls}, MinVersion: tls.VersionTLS12}
+	server.EnableHTTP2 = true
 	server.Config.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	server.StartTLS()
 

@@ -83,6 +83,26 @@ var catalogue = map[string]translated{
 		{"This address cannot be understood", []string{"Please check the address, or go back and try another way. If you have followed a link of this application, give the provider of this service the support ID below."}, ""},
 		{"Diese Adresse ist nicht zu verstehen", []string{"Bitte prüfen Sie die Adresse, oder gehen Sie zurück und versuchen Sie einen anderen Weg. Wenn Sie einem Link dieser Anwendung gefolgt sind, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
 	},
+	"upstream_timeout": {
+		{"The application takes too long", []string{"You are signed in, but the application did not answer in time. Please try again in a moment. If this goes on, give the provider of this service the support ID below."}, ""},
+		{"Die Anwendung braucht zu lange", []string{"Sie sind angemeldet, aber die Anwendung hat nicht rechtzeitig geantwortet. Bitte versuchen Sie es gleich noch einmal. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"request_unreadable": {
+		{"Your browser's request could not be read", []string{"It broke off, or is not as it should be. Please try again. If this goes on, give the provider of this service the support ID below."}, ""},
+		{"Die Anfrage Ihres Browsers war nicht lesbar", []string{"Sie brach ab oder ist nicht so, wie sie sein sollte. Bitte versuchen Sie es noch einmal. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"request_stalled": {
+		{"Your browser's request did not arrive", []string{"The connection was too slow. Please try again. If this goes on, give the provider of this service the support ID below."}, ""},
+		{"Die Anfrage Ihres Browsers ist nicht angekommen", []string{"Die Verbindung war zu langsam. Bitte versuchen Sie es noch einmal. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
+	"busy": {
+		{"Please try again in a moment", []string{"Very many people use this service right now. Please wait some seconds and try again."}, "Try again"},
+		{"Bitte versuchen Sie es gleich noch einmal", []string{"Sehr viele nutzen diesen Dienst gerade. Bitte warten Sie einige Sekunden und versuchen Sie es noch einmal."}, "Noch einmal versuchen"},
+	},
+	"misdirected": {
+		{"This page came by the wrong way", []string{"Please close the browser's window and open the address anew. If this goes on, give the provider of this service the support ID below."}, ""},
+		{"Diese Seite kam auf dem falschen Weg", []string{"Bitte schließen Sie das Fenster des Browsers und öffnen Sie die Adresse neu. Wenn es dabei bleibt, nennen Sie dem Anbieter dieses Dienstes die Support-ID unten."}, ""},
+	},
 	"starting": {
 		{"Please wait a moment", []string{"This service is starting. Please try again in a moment."}, ""},
 		{"Bitte warten Sie einen Moment", []string{"Dieser Dienst startet gerade. Bitte versuchen Sie es gleich noch einmal."}, ""},

@@ -3,13 +3,12 @@ package server
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"cequence.cloud/saml-operator/internal/gateway/session"
 )
@@ -40,12 +39,6 @@ var reservedHeaders = []string{
 	"x-original-url", "x-original-uri", "x-original-host", "x-rewrite-url",
 }
 
-const (
-	dialTimeout           = 10 * time.Second
-	maxIdleConnections    = 256
-	idleConnectionTimeout = 90 * time.Second
-)
-
 // visit is what the proxy has to know of a request that it lets through.
 type visit struct {
 	tenant string
@@ -65,11 +58,15 @@ type visit struct {
 
 type visitKey struct{}
 
+// failure answers a request that could not be passed on.
+type failure func(http.ResponseWriter, *http.Request, error)
+
 // newProxy returns the way to the application. Every request must carry a
 // visit in its context; one without is not passed on with any identity.
-func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httputil.ReverseProxy {
+func newProxy(upstream *url.URL, way http.RoundTripper, log *slog.Logger, fail failure) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: newTransport(),
+		Transport:  way,
+		BufferPool: &buffers{},
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			target := upstreamOf(pr.In, upstream)
 			pr.SetURL(target)
@@ -77,6 +74,10 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 			pr.Out.URL.RawQuery = joinQuery(target.RawQuery, pr.In.URL.RawQuery)
 			removeReserved(pr.Out.Header)
 			removeReserved(pr.Out.Trailer)
+			if p := passageOf(pr.In); p != nil {
+				// Their values come with the end of the body.
+				p.body.from, p.body.to = pr.In.Trailer, pr.Out.Trailer
+			}
 			RemoveOwnCookies(pr.Out.Header)
 			removeUpgrade(pr.Out.Header)
 			// What came in was removed, so that the client's address is all there is.
@@ -92,35 +93,33 @@ func newProxy(upstream *url.URL, log *slog.Logger, fail http.HandlerFunc) *httpu
 		},
 		ModifyResponse: func(response *http.Response) error {
 			dropOwnCookies(response.Header)
+			if p := passageOf(response.Request); p != nil {
+				p.receive(response)
+			}
 			if v, ok := response.Request.Context().Value(visitKey{}).(visit); ok && v.renewed {
 				// A shared cache would hand the cookie to others.
 				response.Header.Set("Cache-Control", "no-store")
 			}
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
-				log.Warn("application not reached", "error", err.Error())
-			}
-			fail(w, r)
-		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorHandler: fail,
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
-// newTransport returns the connections to the application. No proxy of the
-// environment gets to see who is there. An answer may take as long as it likes
-// to begin: the application may be polled for events.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSHandshakeTimeout:   dialTimeout,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConnsPerHost:   maxIdleConnections,
-		IdleConnTimeout:       idleConnectionTimeout,
-		ForceAttemptHTTP2:     true,
+// buffers are those that bodies are copied with.
+type buffers struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[]byte); ok {
+		return *buffer
 	}
+	return make([]byte, 32<<10)
 }
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(buffer []byte) { b.pool.Put(&buffer) }
 
 func withVisit(r *http.Request, v visit) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))

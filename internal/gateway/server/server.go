@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
+	"cequence.cloud/saml-operator/internal/gateway/admission"
 	"cequence.cloud/saml-operator/internal/gateway/audit"
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
@@ -24,6 +27,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/paths"
 	"cequence.cloud/saml-operator/internal/gateway/scim"
 	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/gateway/streams"
 	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/store"
@@ -46,6 +50,25 @@ type Options struct {
 	// Paths are the gateway owner's rules for parts of all applications; nil for
 	// none.
 	Paths *pathrules.Rules
+	// UpstreamTimeout is how long the application may take until it begins to
+	// answer; zero is no limit.
+	UpstreamTimeout time.Duration
+	// StallTimeout is how long a request to the application waits for a client
+	// that sends nothing of a body, or takes nothing of a response; zero is no
+	// limit.
+	StallTimeout time.Duration
+	// Application and Own bound the requests to the application and to our own
+	// endpoints, apart from each other: a slow application keeps nobody from
+	// signing in.
+	Application, Own *admission.Gate
+	// PerClient is how many requests to the application a client may have open
+	// at once, if a trusted proxy names it; zero is no limit.
+	PerClient int
+	// Covers says whether the certificate for one name is good for another host;
+	// nil if TLS ends elsewhere.
+	Covers func(name, host string) bool
+	// Streams are the WebSockets and streams of events.
+	Streams *streams.Set
 	// Refresh asks for a tenant's metadata to be fetched, and does not wait for
 	// that; what it brings comes to Tenants. Without it nobody can be asked.
 	Refresh func(ctx context.Context, tenant string) error
@@ -69,6 +92,8 @@ type Server struct {
 	rollovers   *rollovers
 	crossOrigin *http.CrossOriginProtection
 	directory   *scim.Handler
+	clients     *admission.Clients
+	busy        busyLog
 }
 
 // New returns a Server.
@@ -76,15 +101,14 @@ func New(o Options) *Server {
 	s := &Server{
 		Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection(),
 		rollovers: newRollovers(o.Tenants, o.Refresh, o.Log),
+		clients:   admission.NewClients(o.PerClient),
 		directory: scim.New(scim.Options{Store: o.Store, Revocations: o.Revocations, Now: o.Now, Log: o.Log, Audit: o.Audit}),
 	}
-	unreachable := func(w http.ResponseWriter, r *http.Request) {
-		s.problem(w, r, problem{status: http.StatusBadGateway, code: "upstream_unreachable"})
-	}
 	if o.Upstream != nil {
-		s.proxy = newProxy(o.Upstream, o.Log, unreachable)
+		open := (&net.Dialer{Timeout: dialTimeout}).DialContext
+		s.proxy = newProxy(o.Upstream, newTransport(open, 0, o.UpstreamTimeout), o.Log, s.notPassed)
 	}
-	s.tenantProxy = newTenantProxy(o.TenantUpstreams, o.Log, unreachable)
+	s.tenantProxy = newTenantProxy(o.TenantUpstreams, o.UpstreamTimeout, o.Log, s.notPassed)
 	return s
 }
 
@@ -107,9 +131,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := s.exchange(w, r)
 	switch {
 	case x == nil:
+	case !httpguts.ValidHeaderFieldName(r.Method): // a token as well [RFC 9110 9.1]
+		x.fail(problem{status: http.StatusBadRequest, code: "request_unreadable"})
+	case x.misdirected():
+		x.fail(problem{status: http.StatusMisdirectedRequest, code: "misdirected"})
 	case plain:
 		x.redirectToTLS()
 	case paths.Own(r.URL.Path):
+		if !x.Own.Enter(r.Context()) {
+			x.full()
+			return
+		}
+		defer x.Own.Leave()
 		x.own()
 	default:
 		x.application()
@@ -159,6 +192,17 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 		return nil
 	}
 	return &exchange{Server: s, w: w, r: r, tenant: t, binding: bindingOf(t)}
+}
+
+// misdirected says whether the request came by a connection to another tenant,
+// whose certificate is not good for this one: so no browser would have sent it.
+// A name that is no tenant's is a proxy's for the gateway. [RFC 9110 15.5.20]
+func (x *exchange) misdirected() bool {
+	if x.Covers == nil || x.r.TLS == nil {
+		return false
+	}
+	other := x.Tenants.ByHost(canonicalHost(x.r.TLS.ServerName))
+	return other != nil && other != x.tenant && !x.Covers(other.Config.Host, x.tenant.Config.Host)
 }
 
 // redirectToTLS sends what came in by plain HTTP to the tenant's own host.
@@ -256,9 +300,9 @@ func (x *exchange) application() {
 		secure(x.w.Header())
 		x.fail(problem{status: http.StatusBadGateway, code: "upstream_not_allowed", cause: x.tenant.UpstreamRefused})
 	case x.tenant.Upstream != nil:
-		x.tenantProxy.ServeHTTP(x.w, withVisit(x.r, v))
+		x.pass(x.tenantProxy, v)
 	case x.proxy != nil:
-		x.proxy.ServeHTTP(x.w, withVisit(x.r, v))
+		x.pass(x.proxy, v)
 	case v.signedIn:
 		secure(x.w.Header())
 		x.page(pages.Page{Status: http.StatusOK, Text: "signed_in", Who: v.session.Label(), Link: "/saml/logout"})

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 )
@@ -28,11 +29,6 @@ func upstreamOf(r *http.Request, gateways *url.URL) *url.URL {
 // newTenantProxy returns the way to tenants' own applications, each of which is
 // in the visit that a request carries. They share their connections, and the
 // address of each is checked when it is dialled.
-func newTenantProxy(allowed upstreams.Allowed, log *slog.Logger, fail http.HandlerFunc) *httputil.ReverseProxy {
-	transport := newTransport()
-	transport.DialContext = allowed.Dialer(dialTimeout)
-	transport.MaxIdleConns = maxTenantConnections
-	proxy := newProxy(nowhere, log, fail)
-	proxy.Transport = transport
-	return proxy
+func newTenantProxy(allowed upstreams.Allowed, timeout time.Duration, log *slog.Logger, fail failure) *httputil.ReverseProxy {
+	return newProxy(nowhere, newTransport(allowed.Dialer(dialTimeout), maxTenantConnections, timeout), log, fail)
 }

@@ -1,0 +1,126 @@
+// Package streams ends what would never end by itself when a gateway stops:
+// WebSockets and streams of events. Everything else is a request that finishes.
+package streams
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// grace is what a WebSocket's client has to answer the close frame in.
+const grace = 2 * time.Second
+
+// Set holds the streams that are open. Its zero value is ready for use, and its
+// methods may be called concurrently.
+type Set struct {
+	mu     sync.Mutex
+	ending bool
+	open   map[stream]struct{}
+	// empty is closed when the last stream ends, and nil while nobody waits.
+	empty chan struct{}
+	count atomic.Int64
+}
+
+// stream is open until it is removed from its set.
+type stream interface {
+	// end has the stream end soon. It does not block.
+	end()
+}
+
+// Open is how many streams are open.
+func (s *Set) Open() int { return int(s.count.Load()) }
+
+// End ends all streams, and those that begin from now on.
+func (s *Set) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+	for open := range s.open {
+		open.end()
+	}
+}
+
+// Wait returns once no stream is open, or with the error of ctx. Streams must
+// not begin meanwhile unless End was called.
+func (s *Set) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.open) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	empty := s.empty
+	s.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Set) add(added stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[stream]struct{}{}
+	}
+	s.open[added] = struct{}{}
+	s.count.Store(int64(len(s.open)))
+	if s.ending {
+		added.end()
+	}
+}
+
+func (s *Set) remove(removed stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, removed)
+	s.count.Store(int64(len(s.open)))
+	if len(s.open) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// Events returns the body of a stream of server-sent events, which comes to its
+// regular end with the set. A client throws away the event that is cut off by
+// that, and connects anew [HTML 9.2.6].
+func (s *Set) Events(body io.ReadCloser) io.ReadCloser {
+	e := &events{ReadCloser: body, set: s}
+	s.add(e)
+	return e
+}
+
+type events struct {
+	io.ReadCloser
+	set   *Set
+	ended atomic.Bool
+}
+
+func (e *events) end() {
+	if e.ended.CompareAndSwap(false, true) {
+		go func() { _ = e.ReadCloser.Close() }() // Read returns
+	}
+}
+
+// Read implements io.Reader.
+func (e *events) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && e.ended.Load() {
+		return n, io.EOF
+	}
+	return n, err //nolint:wrapcheck // a reader's
+}
+
+// Close implements io.Closer.
+func (e *events) Close() error {
+	e.set.remove(e)
+	return e.ReadCloser.Close() //nolint:wrapcheck // a closer's
+}
