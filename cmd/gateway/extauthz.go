@@ -40,10 +40,11 @@ func (c config) mutualTLS(log *slog.Logger) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ext-authz-client-ca-file: %w", err)
 	}
-	config, err := c.tls(log)
+	certificates, err := c.certificates(log)
 	if err != nil {
 		return nil, err
 	}
+	config := certificates.config()
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 	if !config.ClientCAs.AppendCertsFromPEM(authorities) {
 		return nil, errors.New("--ext-authz-client-ca-file: there is no certificate in the file")

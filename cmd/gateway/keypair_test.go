@@ -33,7 +33,11 @@ func TestReplacedCertificateIsServed(t *testing.T) {
 		}
 	}
 	write(newKeyPair(t, 1))
-	listener, err := listen(c, slog.New(slog.DiscardHandler))
+	certificates, err := c.certificates(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := listen(c, certificates)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,13 +118,16 @@ func serial(t *testing.T, address net.Addr) int64 {
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
 
-func newKeyPair(t *testing.T, serial int64) (certificate, key []byte) {
+func newKeyPair(t *testing.T, serial int64, names ...string) (certificate, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"*.s.localhost"}}
+	if len(names) == 0 {
+		names = []string{"*.s.localhost"}
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)

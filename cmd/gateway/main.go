@@ -86,6 +86,7 @@ type config struct {
 	forwardAuthFrom        forwarded.Proxies
 	tlsCertFile            string
 	tlsKeyFile             string
+	tlsCertDir             string
 	namespace, kubeconfig  string
 	tenantsDir             string
 	upstream               *url.URL
@@ -104,11 +105,24 @@ type config struct {
 	auditRetention         time.Duration
 	clockSkew              time.Duration
 	drainDelay             time.Duration
+	upstreamTimeout        time.Duration
+	stallTimeout           time.Duration
+	maxConnections         int
+	maxRequests            int
+	maxQueuedRequests      int
+	queueTimeout           time.Duration
+	maxRequestsPerClient   int
 	showVersion            bool
+
+	// after is time.After if nil.
+	after func(time.Duration) <-chan time.Time
 }
 
 // maxDrainDelay leaves requests some of shutdownTimeout to finish in.
 const maxDrainDelay = 20 * time.Second
+
+// maxQueueTimeout is shorter than people wait.
+const maxQueueTimeout = 30 * time.Second
 
 // maxClockSkew: a larger one would make expired assertions good.
 const maxClockSkew = 5 * time.Minute
@@ -131,10 +145,11 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&forwardAuthFrom, "forward-auth-from", "", "`networks` of the servers that ask by forward authentication at /saml/auth, such as 10.1.2.3/32,fd00::/64; empty for none")
 	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
 	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
+	flags.StringVar(&c.tlsCertDir, "tls-cert-dir", "", "`directory` with one directory for each further TLS certificate, as a Secret of type kubernetes.io/tls is mounted (tls.crt, tls.key); the name that a client asks for chooses, and --tls-cert-file is for all others")
 	flags.StringVar(&c.namespace, "namespace", "", "`namespace` whose labelled Secrets are the tenants (default: $POD_NAMESPACE)")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` to reach the cluster with, from outside of it")
 	flags.StringVar(&c.tenantsDir, "tenants-dir", "", "`directory` with one directory for each tenant, instead of a namespace")
-	flags.StringVar(&upstream, "upstream", "", "`URL` of the application; empty for none")
+	flags.StringVar(&upstream, "upstream", "", "`URL` of the application, http, https, or h2c for HTTP/2 without TLS as gRPC servers speak it; empty for none")
 	flags.StringVar(&tenantUpstreams, "tenant-upstreams", "", "`hosts` such as app.example.com,*.apps.example.com,app.customers.svc:8080 that tenants may name as applications of their own, and networks such as 10.1.2.0/24 in which hosts may be that are neither public nor Services; empty for none")
 	flags.StringVar(&c.pathRulesFile, "path-rules-file", "", "`file` with rules for paths of all tenants' applications, YAML or JSON, read at the start; empty for none")
 	flags.StringVar(&trustedProxies, "trusted-proxies", "", "`networks` such as 10.0.0.0/24,fd00::/64 of the proxies whose X-Forwarded-For and X-Forwarded-Proto count; empty for none")
@@ -150,6 +165,13 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.DurationVar(&c.auditRetention, "audit-retention", 30*24*time.Hour, "`duration` for which the database keeps the lines of the audit log, which also go to standard output; 0 for not at all")
 	flags.DurationVar(&c.clockSkew, "clock-skew", sp.DefaultClockSkew, "`duration` by which the clocks of identity providers may differ from ours")
 	flags.DurationVar(&c.drainDelay, "drain-delay", 0, "`duration` for which new requests are still served after SIGTERM, while /readyz fails and load balancers take notice; 20s at most")
+	flags.DurationVar(&c.upstreamTimeout, "upstream-timeout", 5*time.Minute, "`duration` that the application has to begin its answer in once it has the request; 0 for as long as it likes")
+	flags.DurationVar(&c.stallTimeout, "stall-timeout", 5*time.Minute, "`duration` after which a request to the application is given up whose client sends nothing more of its body, or takes nothing more of the response; 0 for never")
+	flags.IntVar(&c.maxConnections, "max-connections", 8192, "`number` of connections of clients that may be open at once; 0 for any number")
+	flags.IntVar(&c.maxRequests, "max-requests", 4096, "`number` of requests to the application that may be open at once, WebSockets and streams included; 0 for any number")
+	flags.IntVar(&c.maxQueuedRequests, "max-queued-requests", 256, "`number` of requests that may wait for others to end; one more is answered by 503 at once")
+	flags.DurationVar(&c.queueTimeout, "queue-timeout", time.Second, "`duration` for which they wait before they are answered by 503; 30s at most")
+	flags.IntVar(&c.maxRequestsPerClient, "max-requests-per-client", 0, "`number` of requests to the application that one address may have open at once if a proxy of --trusted-proxies names it; all people of an office may have one address; 0 for any number")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
@@ -165,8 +187,8 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	}
 	if upstream != "" {
 		u, err := url.Parse(upstream)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.Fragment != "" {
-			return config{}, fmt.Errorf("--upstream is %q, but it must be an http or https URL such as http://app:8080", upstream)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c") || u.Host == "" || u.User != nil || u.Fragment != "" {
+			return config{}, fmt.Errorf("--upstream is %q, but it must be an http, https or h2c URL such as http://app:8080", upstream)
 		}
 		c.upstream = u
 	}
@@ -197,6 +219,8 @@ func (c config) validate() error {
 	switch {
 	case c.listen == "":
 		return errors.New("--listen is empty, but browsers must reach the gateway somewhere, such as :8443")
+	case c.tlsCertDir != "" && c.tlsCertFile == "":
+		return errors.New("--tls-cert-dir is given without --tls-cert-file and --tls-key-file, but there must be a certificate for clients that ask for no name, or for another one")
 	case (c.tlsCertFile == "") != (c.tlsKeyFile == ""):
 		return errors.New("--tls-cert-file and --tls-key-file must be given together, or neither of them if TLS ends in front of the gateway")
 	case c.extAuthzClientCAFile != "" && (c.extAuthzListen == "" || c.tlsCertFile == ""):
@@ -225,6 +249,14 @@ func (c config) validate() error {
 		return fmt.Errorf("--audit-retention is %s, but it must be a time such as 720h, or 0 to keep nothing", c.auditRetention)
 	case c.drainDelay < 0 || c.drainDelay > maxDrainDelay:
 		return fmt.Errorf("--drain-delay is %s, but it must be between 0s and %s", c.drainDelay, maxDrainDelay)
+	case c.upstreamTimeout < 0 || c.stallTimeout < 0:
+		return errors.New("--upstream-timeout or --stall-timeout is less than zero, but it must be a time such as 5m, or 0 for no limit")
+	case c.maxConnections < 0 || c.maxRequests < 0 || c.maxQueuedRequests < 0 || c.maxRequestsPerClient < 0:
+		return errors.New("--max-connections, --max-requests, --max-queued-requests or --max-requests-per-client is less than zero, but it must be a number, or 0")
+	case c.queueTimeout < 0 || c.queueTimeout > maxQueueTimeout:
+		return fmt.Errorf("--queue-timeout is %s, but it must be between 0s and %s", c.queueTimeout, maxQueueTimeout)
+	case c.maxRequestsPerClient > 0 && len(c.trustedProxies) == 0:
+		return errors.New("--max-requests-per-client is given without --trusted-proxies, but only a proxy that is trusted tells one client from another")
 	case c.clockSkew < 0 || c.clockSkew > maxClockSkew:
 		return fmt.Errorf("--clock-skew is %s, but it must be between 0s and %s", c.clockSkew, maxClockSkew)
 	}
@@ -264,8 +296,14 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	if err != nil {
 		return err
 	}
+	certificates, err := c.certificates(log)
+	if err != nil {
+		return err
+	}
 	options := gateway.Options{
 		TenantUpstreams: c.tenantUpstreams, Paths: pathRules,
+		UpstreamTimeout: c.upstreamTimeout, StallTimeout: c.stallTimeout, Covers: certificates.covers,
+		MaxRequests: c.maxRequests, MaxQueued: c.maxQueuedRequests, QueueTimeout: c.queueTimeout, MaxRequestsPerClient: c.maxRequestsPerClient,
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
 		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ForwardAuthFrom: c.forwardAuthFrom, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
 	}
@@ -284,7 +322,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 
-	listener, err := listen(c, log)
+	listener, err := listen(c, certificates)
 	if err != nil {
 		return err
 	}
@@ -314,7 +352,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 		stopExtAuthz = func(drain context.Context) { stopGracefully(drain, extAuthz) }
 		go func() { failed <- extAuthz.Serve(extAuthzListener) }()
 	}
-	log.Info("gateway started", "version", version, "listen", listener.Addr().String(), "tls", c.tlsCertFile != "")
+	log.Info("gateway started", "version", version, "listen", listener.Addr().String(), "tls", certificates != nil)
 
 	select {
 	case err = <-failed:
@@ -329,41 +367,43 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	defer cancelDrain()
 	if c.drainDelay > 0 {
 		public.SetKeepAlivesEnabled(false)
-		<-time.After(c.drainDelay)
+		<-c.wait(c.drainDelay)
 	}
+	// By now all replicas that get requests are others. What would never end by
+	// itself ends, and what does has the time that is left.
+	g.Streams().End()
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
 	stopping.Go(func() { stopExtAuthz(drain) })
-	if err := public.Shutdown(drain); err != nil {
+	if err := errors.Join(public.Shutdown(drain), g.Streams().Wait(drain)); err != nil {
 		log.Warn("requests were cut off", "error", err.Error())
 		return public.Close()
 	}
 	return nil
 }
 
-func listen(c config, log *slog.Logger) (net.Listener, error) {
+// wait is time.After, but for tests.
+func (c config) wait(d time.Duration) <-chan time.Time {
+	if c.after != nil {
+		return c.after(d)
+	}
+	return time.After(d)
+}
+
+// listen returns where browsers are served. Without certificates TLS ends
+// elsewhere.
+func listen(c config, certificates *certificates) (net.Listener, error) {
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	if c.tlsCertFile == "" {
-		return listener, nil
+	bounded := &connections{Listener: listener, most: int64(c.maxConnections)}
+	if certificates == nil {
+		return bounded, nil
 	}
-	config, err := c.tls(log)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
+	config := certificates.config()
 	config.NextProtos = []string{"h2", "http/1.1"}
-	return tls.NewListener(listener, config), nil
-}
-
-// tls returns the server's side with the gateway's certificate.
-func (c config) tls(log *slog.Logger) (*tls.Config, error) {
-	pair, err := loadKeyPair(c.tlsCertFile, c.tlsKeyFile, time.Now, log)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err)
-	}
-	return &tls.Config{GetCertificate: pair.getCertificate, MinVersion: tls.VersionTLS12}, nil
+	return tls.NewListener(bounded, config), nil
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

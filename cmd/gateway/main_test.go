@@ -40,6 +40,20 @@ func TestParse(t *testing.T) {
 		{"--tenants-dir=/t --data-dir=", "", "--data-dir"},
 		{"--tenants-dir=/t --clock-skew=6m", "", "--clock-skew"},
 		{"--tenants-dir=/t --drain-delay=20s", "", ""},
+		{"--tenants-dir=/t --upstream=h2c://app:8080", "", ""},
+		{"--tenants-dir=/t --upstream-timeout=0s --stall-timeout=0s --max-connections=0 --max-requests=0 --max-queued-requests=0 --queue-timeout=30s", "", ""},
+		{"--tenants-dir=/t --upstream-timeout=-1s", "", "--upstream-timeout"},
+		{"--tenants-dir=/t --stall-timeout=-1s", "", "--stall-timeout"},
+		{"--tenants-dir=/t --max-connections=-1", "", "--max-connections"},
+		{"--tenants-dir=/t --max-requests=-1", "", "--max-requests"},
+		{"--tenants-dir=/t --max-queued-requests=-1", "", "--max-queued-requests"},
+		{"--tenants-dir=/t --queue-timeout=-1s", "", "--queue-timeout"},
+		{"--tenants-dir=/t --queue-timeout=31s", "", "--queue-timeout"},
+		{"--tenants-dir=/t --max-requests-per-client=20 --trusted-proxies=10.0.0.0/24", "", ""},
+		{"--tenants-dir=/t --max-requests-per-client=20", "", "--trusted-proxies"},
+		{"--tenants-dir=/t --max-requests-per-client=-1 --trusted-proxies=10.0.0.0/24", "", "--max-requests-per-client"},
+		{"--tenants-dir=/t --tls-cert-dir=/tls --tls-cert-file=c --tls-key-file=k", "", ""},
+		{"--tenants-dir=/t --tls-cert-dir=/tls", "", "--tls-cert-file"},
 		{"--tenants-dir=/t --drain-delay=21s", "", "--drain-delay"},
 		{"--tenants-dir=/t --drain-delay=-1s", "", "--drain-delay"},
 		{"--tenants-dir=/t --clock-skew=-1s", "", "--clock-skew"},
@@ -235,39 +249,6 @@ func TestServeStopsWhenToldTo(t *testing.T) {
 	}
 	if ready(internal) {
 		t.Error("the internal port is still served")
-	}
-}
-
-// Load balancers need a while to notice that a gateway is not ready any more.
-func TestRequestsAreServedDuringTheDrainDelay(t *testing.T) {
-	public, internal := freeAddress(t), freeAddress(t)
-	c := config{listen: public, internalListen: internal, tenantsDir: t.TempDir(), dataDir: t.TempDir(), drainDelay: 3 * time.Second}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- serve(ctx, c, io.Discard, slog.New(slog.DiscardHandler)) }()
-	require.Eventually(t, func() bool { return ready(internal) }, 20*time.Second, 5*time.Millisecond, "not ready in time")
-	cancel()
-	require.Eventually(t, func() bool {
-		response, err := http.Get("http://" + internal + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusServiceUnavailable
-	}, 20*time.Second, 5*time.Millisecond, "still ready")
-	require.Eventually(t, func() bool {
-		response, err := http.Get("http://" + public + "/")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusNotFound && response.Close
-	}, 20*time.Second, 5*time.Millisecond, "not served any more, or connections are kept")
-	if err := <-done; err != nil {
-		t.Errorf("serve: %v", err)
-	}
-	if _, err := net.Dial("tcp", public); err == nil {
-		t.Error("the public port still takes connections")
 	}
 }
 
