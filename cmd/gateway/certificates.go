@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,17 @@ func loadCertificates(certFile, keyFile, dir string, now func() time.Time, log *
 // config is a server's side with these certificates.
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{GetCertificate: c.getCertificate, MinVersion: tls.VersionTLS12}
+}
+
+// listener has TLS on what next accepts; without certificates it ends
+// elsewhere.
+func (c *certificates) listener(next net.Listener) net.Listener {
+	if c == nil {
+		return next
+	}
+	config := c.config()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	return tls.NewListener(next, config)
 }
 
 // getCertificate is for tls.Config. It waits for no file: what has changed is

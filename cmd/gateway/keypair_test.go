@@ -37,10 +37,11 @@ func TestReplacedCertificateIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := listen(c, certificates)
+	bounded, err := listen(c)
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener := certificates.listener(bounded)
 	server := newServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -139,7 +138,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
-	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /tenants and the administration API; empty for none")
+	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /metrics, /tenants and the administration API; empty for none")
 	flags.StringVar(&c.extAuthzListen, "ext-authz-listen", "", "`address` for Envoy's ext_authz over gRPC, which only Envoy may reach: without --ext-authz-client-ca-file it has no TLS; empty for none")
 	flags.StringVar(&c.extAuthzClientCAFile, "ext-authz-client-ca-file", "", "`file` with the certificates, PEM, of the authorities of Envoy's client certificate, which --ext-authz-listen then insists on; it shows that of --tls-cert-file")
 	flags.StringVar(&forwardAuthFrom, "forward-auth-from", "", "`networks` of the servers that ask by forward authentication at /saml/auth, such as 10.1.2.3/32,fd00::/64; empty for none")
@@ -322,9 +321,14 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 
-	listener, err := listen(c, certificates)
+	bounded, err := listen(c)
 	if err != nil {
 		return err
+	}
+	g.Metrics().Connections(bounded.open.Load, bounded.refused.Load)
+	listener := certificates.listener(bounded)
+	if certificates != nil {
+		g.Metrics().Certificates(certificates.expiry)
 	}
 	internal := g.Internal()
 	public := newServer(g.Handler(), log)
@@ -390,20 +394,13 @@ func (c config) wait(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-// listen returns where browsers are served. Without certificates TLS ends
-// elsewhere.
-func listen(c config, certificates *certificates) (net.Listener, error) {
+// listen returns where browsers connect.
+func listen(c config) (*connections, error) {
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	bounded := &connections{Listener: listener, most: int64(c.maxConnections)}
-	if certificates == nil {
-		return bounded, nil
-	}
-	config := certificates.config()
-	config.NextProtos = []string{"h2", "http/1.1"}
-	return tls.NewListener(bounded, config), nil
+	return &connections{Listener: listener, most: int64(c.maxConnections)}, nil
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

@@ -24,6 +24,7 @@ import (
 	"cequence.cloud/saml-operator/internal/gateway/authz"
 	"cequence.cloud/saml-operator/internal/gateway/configsource"
 	"cequence.cloud/saml-operator/internal/gateway/forwarded"
+	"cequence.cloud/saml-operator/internal/gateway/gatewaymetrics"
 	"cequence.cloud/saml-operator/internal/gateway/identityjwt"
 	"cequence.cloud/saml-operator/internal/gateway/keyfile"
 	"cequence.cloud/saml-operator/internal/gateway/pathrules"
@@ -130,6 +131,7 @@ type Gateway struct {
 	streams    *streams.Set
 	handler    http.Handler
 	audit      *audit.Log
+	metrics    *gatewaymetrics.Metrics
 	admin      http.Handler // nil for none
 	log        *slog.Logger
 	// waiting is the reason why Run waits, or empty.
@@ -181,12 +183,14 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics := gatewaymetrics.New()
+	db = metrics.Store(db)
 	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
 	tenants.AllowUpstreams(o.TenantUpstreams)
 	if o.AuditOut == nil {
 		o.AuditOut = io.Discard
 	}
-	auditLog := audit.New(audit.Options{Out: o.AuditOut, Store: db, Retention: o.AuditRetention, Now: o.Now, Log: o.Log})
+	auditLog := audit.New(audit.Options{Out: o.AuditOut, Store: db, Retention: o.AuditRetention, Now: o.Now, Log: o.Log, Observe: metrics.Audited})
 	tenants.Observe(func(name, action, hash string) {
 		auditLog.Record(audit.Entry{Event: audit.EventConfiguration, Outcome: audit.OutcomeSuccess, Action: action, Tenant: name, ConfigHash: hash})
 	})
@@ -197,15 +201,16 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		followKeys: followKeys,
 		server: server.New(server.Options{
 			Tenants: tenants, Store: db, Codec: codec, Revocations: revocations,
-			Upstream: o.Upstream, Refresh: o.Refresh, TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
+			Upstream: o.Upstream, Refresh: metrics.Refresh(o.Refresh), TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
 			Identity: identity, TenantUpstreams: o.TenantUpstreams, Paths: o.Paths,
 			Application: admission.New(o.MaxRequests, o.MaxQueued, o.QueueTimeout), Own: admission.New(ownRequests, ownQueued, time.Second),
 			PerClient: o.MaxRequestsPerClient, Covers: o.Covers,
 			UpstreamTimeout: o.UpstreamTimeout, StallTimeout: o.StallTimeout, Streams: open,
 		}),
-		audit: auditLog,
+		audit: auditLog, metrics: metrics,
 	}
-	g.handler = authz.ForwardAuth(g.server, o.ForwardAuthFrom, g.server)
+	metrics.Watch(g.server.Application, g.server.Own, g.server.Clients(), open, tenants.Status, g.Ready)
+	g.handler = metrics.Requests(authz.ForwardAuth(g.server, o.ForwardAuthFrom, g.server))
 	if o.Authorize != nil {
 		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, TestLink: g.server.TestLink, Now: o.Now, Log: o.Log, Audit: auditLog})
 	}
@@ -305,6 +310,9 @@ func (g *Gateway) Handler() http.Handler { return g.handler }
 
 // Waiting is how many requests to the application wait for others to end.
 func (g *Gateway) Waiting() int { return g.server.Application.Waiting() }
+
+// Metrics are served on the internal port.
+func (g *Gateway) Metrics() *gatewaymetrics.Metrics { return g.metrics }
 
 // Streams are the WebSockets and streams of events that are open. An
 // http.Server does not wait for the first, and in vain for the others.

@@ -10,16 +10,17 @@ import (
 	"cequence.cloud/saml-operator/internal/administration"
 )
 
-// Internal is the handler for the internal port: health, what is served, and the
-// administration API. The first two hold no secrets, but are nobody's business
+// Internal is the handler for the internal port: health, metrics, what is served,
+// and the administration API. All but the last hold no secrets, but are nobody's business
 // outside.
 type Internal struct {
 	gateway  *Gateway
+	metrics  http.Handler
 	draining atomic.Bool
 }
 
 // Internal returns the handler of the internal port.
-func (g *Gateway) Internal() *Internal { return &Internal{gateway: g} }
+func (g *Gateway) Internal() *Internal { return &Internal{gateway: g, metrics: g.metrics.Handler()} }
 
 // Drain makes Ready fail from now on, so that no new requests are sent here.
 func (i *Internal) Drain() { i.draining.Store(true) }
@@ -55,6 +56,8 @@ func (i *Internal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		writeText(w, "ok")
+	case "/metrics":
+		i.metrics.ServeHTTP(w, r)
 	case "/tenants":
 		body, err := json.Marshal(i.gateway.Tenants())
 		if err != nil {

@@ -95,6 +95,12 @@ var rules = []rule{
 		"./internal/gateway/paths", "./internal/tenantconfig", "sigs.k8s.io/yaml",
 	}},
 	{folder: "./internal/gateway/upstreams", may: []string{"./internal/dialguard"}},
+	{folder: "./internal/gateway/admission"},
+	{folder: "./internal/gateway/streams"},
+	{folder: "./internal/gateway/gatewaymetrics", never: operator, may: []string{
+		"./internal/gateway/admission", "./internal/gateway/audit", "./internal/gateway/paths", "./internal/gateway/scim", "./internal/gateway/streams", "./internal/gateway/tenant",
+		"./internal/store", "github.com/prometheus/client_golang",
+	}},
 	{folder: "./internal/gateway/scim", never: operator, may: []string{
 		"./internal/gateway/audit", "./internal/gateway/identity", "./internal/gateway/session", "./internal/gateway/tenant", "./internal/store", "./internal/tenantconfig",
 		"github.com/elimity-com/scim", "github.com/scim2/filter-parser",

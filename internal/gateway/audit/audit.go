@@ -54,7 +54,7 @@ const (
 	flushTime = 5 * time.Second
 )
 
-// Options of a Log. All are required.
+// Options of a Log. All but Observe are required.
 type Options struct {
 	// Out takes the lines.
 	Out   io.Writer
@@ -63,6 +63,8 @@ type Options struct {
 	Retention time.Duration
 	Now       func() time.Time
 	Log       *slog.Logger
+	// Observe is told of each entry.
+	Observe func(Entry)
 }
 
 // Log writes entries at once, and stores them soon after. A nil Log takes
@@ -90,6 +92,9 @@ func New(o Options) *Log {
 func (l *Log) Record(e Entry) {
 	if l == nil {
 		return
+	}
+	if l.Observe != nil {
+		l.Observe(e)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/admission"
 	"cequence.cloud/saml-operator/internal/gateway/pages"
 )
 
@@ -42,6 +43,9 @@ func (x *exchange) full() {
 	}
 	x.page(pages.Page{Status: http.StatusServiceUnavailable, Text: "busy", Link: "/"})
 }
+
+// Clients are the bounds of each client.
+func (s *Server) Clients() *admission.Clients { return s.clients }
 
 // client is who sends the request, if that can be believed: the peer of a
 // connection may be a proxy that nobody has told us of.
