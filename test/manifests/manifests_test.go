@@ -285,6 +285,44 @@ func TestMetricsAreServedToPrometheusAlone(t *testing.T) {
 	assert.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, role.Rules)
 }
 
+// The gateway's metrics are on its internal port, which nobody else's pods reach.
+func TestMonitoringFindsTheGateway(t *testing.T) {
+	objects := renderOverlay(t, `
+namespace: sso-blue
+resources: [`+installation+`]
+components: [../../config/prometheus]
+`)
+	monitor := find[struct {
+		Spec struct {
+			Selector  metav1.LabelSelector `json:"selector"`
+			Endpoints []struct {
+				Port string `json:"port"`
+				Path string `json:"path"`
+			} `json:"podMetricsEndpoints"`
+		} `json:"spec"`
+	}](t, objects, "PodMonitor", "saml-gateway")
+	require.Len(t, monitor.Spec.Endpoints, 1)
+	assert.Equal(t, "/metrics", monitor.Spec.Endpoints[0].Path)
+	gateway := find[appsv1.Deployment](t, objects, "Deployment", "saml-gateway")
+	assert.Equal(t, gateway.Spec.Selector, &monitor.Spec.Selector)
+	port := monitor.Spec.Endpoints[0].Port
+	var number int32
+	for _, p := range container(t, objects, "saml-gateway").Ports {
+		if p.Name == port {
+			number = p.ContainerPort
+		}
+	}
+	assert.Contains(t, container(t, objects, "saml-gateway").Args, fmt.Sprintf("--internal-listen=:%d", number))
+	policy := find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", "saml-gateway-metrics")
+	assert.Equal(t, *gateway.Spec.Selector, policy.Spec.PodSelector)
+	require.Len(t, policy.Spec.Ingress, 1)
+	assert.Equal(t, []networkingv1.NetworkPolicyPeer{{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"metrics": "enabled"}},
+	}}, policy.Spec.Ingress[0].From)
+	require.Len(t, policy.Spec.Ingress[0].Ports, 1)
+	assert.Equal(t, port, policy.Spec.Ingress[0].Ports[0].Port.String())
+}
+
 // The components for Prometheus and Grafana find what the installation has.
 func TestMonitoringFindsTheOperator(t *testing.T) {
 	objects := renderOverlay(t, `

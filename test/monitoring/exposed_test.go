@@ -2,12 +2,18 @@ package monitoring_test
 
 import (
 	"context"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,6 +24,10 @@ import (
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
 	"cequence.cloud/saml-operator/controllers"
+	"cequence.cloud/saml-operator/internal/gateway/admission"
+	"cequence.cloud/saml-operator/internal/gateway/gatewaymetrics"
+	"cequence.cloud/saml-operator/internal/gateway/streams"
+	"cequence.cloud/saml-operator/internal/gateway/tenant"
 	"cequence.cloud/saml-operator/internal/idpmetadata"
 	"cequence.cloud/saml-operator/internal/render"
 	"cequence.cloud/saml-operator/internal/testidp"
@@ -40,6 +50,21 @@ type documents map[string][]byte
 
 func (d documents) Fetch(_ context.Context, request idpmetadata.Request) (*idpmetadata.Result, error) {
 	return &idpmetadata.Result{Document: d[request.URL]}, nil
+}
+
+// exposedByGateway returns the labels of each series' name of a gateway.
+func exposedByGateway(t *testing.T) map[string][]string {
+	t.Helper()
+	m := gatewaymetrics.New()
+	m.Watch(admission.New(0, 0, 0), admission.New(0, 0, 0), admission.NewClients(0), &streams.Set{}, func() []tenant.Status { return nil }, func() error { return nil })
+	m.Connections(func() int64 { return 0 }, func() int64 { return 0 })
+	m.Certificates(time.Now)
+	rw := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rw, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(rw.Body)
+	require.NoError(t, err)
+	return labelsOf(slices.Collect(maps.Values(families)))
 }
 
 // exposed runs an operator with a tenant whose certificate has a successor, and
@@ -107,6 +132,11 @@ func gather(t *testing.T) map[string][]string {
 	t.Helper()
 	families, err := ctrlmetrics.Registry.Gather()
 	require.NoError(t, err)
+	return labelsOf(families)
+}
+
+// labelsOf returns the labels of each series' name.
+func labelsOf(families []*dto.MetricFamily) map[string][]string {
 	told := map[string][]string{}
 	for _, family := range families {
 		var labels []string

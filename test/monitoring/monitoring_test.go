@@ -1,5 +1,5 @@
 // Package monitoring_test holds the alerting rules to their unit tests, and
-// the rules and the dashboard to the metrics that the operator really has.
+// the rules and the dashboard to the metrics that operator and gateway really have.
 package monitoring_test
 
 import (
@@ -130,8 +130,13 @@ func dashboardQueries(t *testing.T) map[string]string {
 	return queries
 }
 
-func TestRulesAndDashboardNameWhatTheOperatorTells(t *testing.T) {
+func TestRulesAndDashboardNameWhatThereIs(t *testing.T) {
 	told := exposed(t)
+	for metric, labels := range exposedByGateway(t) {
+		if strings.HasPrefix(metric, "saml_gateway_") {
+			told[metric] = labels
+		}
+	}
 	queries := dashboardQueries(t)
 	for _, r := range alerts(t) {
 		queries[r.Alert] = r.Expr
@@ -154,7 +159,7 @@ func TestRulesAndDashboardNameWhatTheOperatorTells(t *testing.T) {
 	}
 	for metric := range told {
 		base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(metric, "_bucket"), "_sum"), "_count")
-		if strings.HasPrefix(metric, "saml_operator_") {
+		if strings.HasPrefix(metric, "saml_operator_") || strings.HasPrefix(metric, "saml_gateway_") {
 			assert.True(t, used[base] || used[base+"_bucket"] || used[base+"_sum"], "nothing shows %s", metric)
 		}
 	}
