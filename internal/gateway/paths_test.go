@@ -184,7 +184,7 @@ func TestT14_PathRules(t *testing.T) {
 		}
 	}
 	// nginx knows no other refusals than 401 and 403.
-	for path, want := range map[string]int{"/a%2Fb": 403, "/owners": 403, "/keys": 401, "/status": 200} {
+	for path, want := range map[string]int{"/a%2Fb": 403, "/status/ü": 403, "/status/%C3\xbc": 403, "/status/%C3%BC": 200, "/owners": 403, "/keys": 401, "/status": 200} {
 		if a := p.forwarded(authz.Path, "X-Forwarded-Uri", path); a.StatusCode != want {
 			t.Errorf("nginx is told %d of %s, want %d", a.StatusCode, path, want)
 		}

@@ -98,9 +98,6 @@ func (r *Rules) Of(path paths.Form) Requirement {
 	}
 	for i := range r.rules {
 		other := &r.rules[i]
-		if other.Public {
-			continue // opens what is written so, and nothing like it
-		}
 		if other != closest && other.mayName(path.Folded) && (closest == nil || !closest.replaces(other)) {
 			required = both(required, other.requirement())
 		}
