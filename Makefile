@@ -134,6 +134,10 @@ node-up: node-files ## Start a Kubernetes node here, with the images loaded (as 
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" bin/node up -images out/images
 	@echo "Look around with: bin/node exec kubectl get pods -A"
 
+.PHONY: node-test
+node-test: node-files ## Start a node, break it, end it, and see that nothing is left (as root)
+	@KUBEBUILDER_ASSETS="$(KUBERNETES)" CGO_ENABLED=0 go test -tags=node -count=1 -v -timeout=20m ./test/node
+
 .PHONY: node-down
 node-down: bin/node ## End it, and remove everything but its logs in out/node/log
 	@bin/node down

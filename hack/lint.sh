@@ -15,7 +15,7 @@ unformatted=$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -l)
 [[ -z $unformatted ]] || report "not formatted by gofmt" "$unformatted"
 
 for module in . test/chart; do
-	out=$(cd "$module" && GOWORK=off go vet ./... 2>&1) || report "go vet in $module" "$out"
+	out=$(cd "$module" && GOWORK=off go vet -tags=node ./... 2>&1) || report "go vet in $module" "$out"
 	out=$(cd "$module" && GOWORK=off "$OLDPWD/bin/tools/golangci-lint" run ./... 2>&1) || report "golangci-lint in $module" "$out"
 done
 
