@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +23,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const name = "saml-node-test"
+const (
+	name = "saml-node-test"
+	// port of the node that this machine has for a moment.
+	port = "18443"
+)
 
 // node is the command, with a state directory.
 type node struct {
@@ -29,10 +35,14 @@ type node struct {
 	state string
 }
 
-func (n node) try(args ...string) (string, error) {
+func (n node) command(args ...string) *exec.Cmd {
 	command := exec.Command("bin/node", append([]string{"-name=" + name, "-state=" + n.state}, args...)...)
 	command.Dir = "../.."
-	output, err := command.CombinedOutput()
+	return command
+}
+
+func (n node) try(args ...string) (string, error) {
+	output, err := n.command(args...).CombinedOutput()
 	return string(output), err
 }
 
@@ -206,19 +216,31 @@ func volumeGroup(t *testing.T, n node) string {
 	return strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Gid), 10)
 }
 
-func TestStatusOfCommandIsPassedOn(t *testing.T) {
+func TestCommandsInTheNodesNetwork(t *testing.T) {
 	n := node{t: t, state: t.TempDir()}
 	t.Cleanup(func() { _, _ = n.try("down") })
 	n.run("up")
-	for _, publish := range []string{"", "-publish=18443"} {
-		args := []string{"exec"}
-		if publish != "" {
-			args = append(args, publish)
-		}
+
+	for _, args := range [][]string{{"exec"}, {"exec", "-publish=" + port}} {
 		output, err := n.try(append(args, "sh", "-c", "echo $NODE_ADDRESS; exit 5")...)
 		var exit *exec.ExitError
 		require.ErrorAs(t, err, &exit)
-		assert.Equal(t, 5, exit.ExitCode())
+		assert.Equal(t, 5, exit.ExitCode(), "the command's own status")
 		assert.Equal(t, "10.99.0.1\n", output)
 	}
+
+	command := n.command("exec", "-publish="+port, "kubectl", "proxy", "--address=10.99.0.1", "--port="+port, "--accept-hosts=.*")
+	require.NoError(t, command.Start())
+	client := http.Client{Timeout: 10 * time.Second}
+	assert.EventuallyWithT(t, func(t *assert.CollectT) {
+		response, err := client.Get("http://127.0.0.1:" + port + "/readyz")
+		if assert.NoError(t, err) {
+			_ = response.Body.Close()
+			assert.Equal(t, http.StatusOK, response.StatusCode)
+		}
+	}, time.Minute, 100*time.Millisecond)
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
+	_ = command.Wait() // however kubectl takes it
+	_, err := net.Dial("tcp", "127.0.0.1:"+port)
+	assert.Error(t, err, "the port goes with the command")
 }
