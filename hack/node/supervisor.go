@@ -50,6 +50,8 @@ type running struct {
 
 // report is what the supervisor tells of itself.
 type report struct {
+	// Node is its name.
+	Node string `json:"node"`
 	// Ready says that all programs have been started.
 	Ready    bool            `json:"ready"`
 	Programs []programReport `json:"programs"`
@@ -183,7 +185,9 @@ func (s *supervisor) serve(n node) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /programs", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(s.report()) // the caller may be gone
+		r := s.report()
+		r.Node = n.name
+		_ = json.NewEncoder(w).Encode(r) // the caller may be gone
 	})
 	mux.HandleFunc("POST /programs/{name}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.act(r.PathValue("name"), r.PathValue("action")); err != nil {

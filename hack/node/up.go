@@ -18,40 +18,48 @@ func (n node) up(images string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.report(); err == nil {
-		fmt.Printf("The node %s is up already.\n", n.name)
-		return n.load(archives...)
+	began := time.Now()
+	step := func(what string) { fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), what) }
+	if r, err := n.report(); err == nil && r.Node == n.name {
+		step("the node " + n.name + " is up already")
+		return n.furnish(nil, archives, step)
 	}
 	for _, prepare := range []func() error{checkMachine, n.checkBinaries, n.down} {
 		if err := prepare(); err != nil {
 			return err
 		}
 	}
-	if err := n.start(archives); err != nil {
+	ended, err := n.start()
+	if err == nil {
+		step("started etcd, the control plane and containerd")
+		err = n.furnish(ended, archives, step)
+	}
+	if err != nil {
 		return errors.Join(err, n.down())
 	}
 	return nil
 }
 
-func (n node) start(archives []string) error {
-	began := time.Now()
-	step := func(what string) { fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), what) }
+// start starts the node's first process, and so all others. The returned
+// channel has its end.
+func (n node) start() (<-chan error, error) {
 	if err := os.RemoveAll(n.path("log")); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(n.state, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	for _, prepare := range []func() error{n.writePKI, n.writeFiles, n.makeCgroups} {
 		if err := prepare(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	ended, err := n.startInit()
-	if err != nil {
-		return err
-	}
-	step("started etcd, the control plane and containerd")
+	return n.startInit()
+}
+
+// furnish gives a node that has been started what it has beside Kubernetes. It
+// may be done again.
+func (n node) furnish(ended <-chan error, archives []string, step func(string)) error {
 	if err := n.awaitReady(ended); err != nil {
 		return err
 	}
@@ -71,7 +79,7 @@ func (n node) start(archives []string) error {
 		{"kubectl", "wait", "--for=create", "--timeout=180s", "node/" + nodeName},
 		{"kubectl", "wait", "--for=condition=Ready", "--timeout=180s", "node/" + nodeName},
 		// A pod needs the account.
-		{"kubectl", "wait", "--for=create", "--timeout=60s", "serviceaccount/default"},
+		{"kubectl", "wait", "--for=create", "--timeout=60s", "serviceaccount/default", "--namespace=default"},
 	} {
 		if err := n.command(args...); err != nil {
 			return err
@@ -92,7 +100,7 @@ func (n node) awaitReady(ended <-chan error) error {
 			return nil
 		}
 		for _, p := range r.Programs {
-			if p.Restarts >= startAttempts {
+			if !p.Running && p.Restarts >= startAttempts {
 				return fmt.Errorf("%s ends again and again; its last words:\n%s", p.Name, lastLines(n.path("log", p.Name+".log")))
 			}
 		}
@@ -121,6 +129,20 @@ func (n node) down() error {
 	if os.Geteuid() != 0 {
 		return cannot("a node needs root: run this as root")
 	}
+	if err := n.ours(); err != nil {
+		return err
+	}
+	for _, end := range []func() error{n.killAll, n.removeNetwork, n.removeCgroups, n.removeState} {
+		if err := end(); err != nil {
+			return fmt.Errorf("end the node %s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+// ours refuses to touch a node of this name with other files, as of another
+// checkout, and one of another name with these.
+func (n node) ours() error {
 	owner, err := n.owner()
 	if err != nil {
 		return err
@@ -130,10 +152,8 @@ func (n node) down() error {
 			return fmt.Errorf("a node named %s is up with its state in %s: choose another name by NODE_NAME, or end it from there", n.name, owner)
 		}
 	}
-	for _, end := range []func() error{n.killAll, n.removeNetwork, n.removeCgroups, n.removeState} {
-		if err := end(); err != nil {
-			return fmt.Errorf("end the node %s: %w", n.name, err)
-		}
+	if r, err := n.report(); err == nil && r.Node != n.name {
+		return fmt.Errorf("a node named %s is up with its state in %s: end it, or choose another directory by -state", r.Node, n.state)
 	}
 	return nil
 }

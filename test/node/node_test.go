@@ -179,10 +179,15 @@ func TestNodeComesAndGoesWithoutATrace(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, output, "choose another name by NODE_NAME")
 	}
+	renamed := n.command("down")
+	renamed.Args[1] = "-name=" + name + "-2"
+	output, err := renamed.CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(output), "choose another directory by -state")
 	n.kubectl("get", "nodes")
 
 	n.run("stop", "kube-apiserver")
-	_, err := n.try("exec", "kubectl", "get", "--raw=/readyz")
+	_, err = n.try("exec", "kubectl", "get", "--raw=/readyz")
 	require.Error(t, err)
 	n.run("start", "kube-apiserver")
 	n.run("kill", "kubelet", "containerd")
