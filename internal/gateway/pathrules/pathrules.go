@@ -85,11 +85,9 @@ func (r *Rules) Of(path paths.Form) Requirement {
 		return Requirement{}
 	}
 	var closest *rule
-	if path.Plain {
-		for i := range r.rules {
-			if c := &r.rules[i]; c.names(path.Path) && (closest == nil || c.replaces(closest)) {
-				closest = c
-			}
+	for i := range r.rules {
+		if c := &r.rules[i]; c.names(path) && (closest == nil || c.replaces(closest)) {
+			closest = c
 		}
 	}
 	var required Requirement
@@ -106,9 +104,9 @@ func (r *Rules) Of(path paths.Form) Requirement {
 }
 
 // names says whether the rule is for the path as it is written.
-func (r *rule) names(path string) bool {
-	rest, ok := strings.CutPrefix(path, r.Path)
-	return ok && (rest == "" || !r.Exact && (rest[0] == '/' || strings.HasSuffix(r.Path, "/")))
+func (r *rule) names(path paths.Form) bool {
+	rest, ok := strings.CutPrefix(path.Path, r.Path)
+	return ok && len(r.Path) <= path.Plain && (rest == "" || !r.Exact && (rest[0] == '/' || strings.HasSuffix(r.Path, "/")))
 }
 
 // mayName says whether some server may take a path, which is folded, for one

@@ -21,9 +21,9 @@ type Form struct {
 	Path string
 	// Folded is Path as Fold makes it.
 	Folded string
-	// Plain: no character was escaped that needs no escape within a path, so that
-	// a server that does not decode at all finds Path.
-	Plain bool
+	// Plain is how much of Path, in bytes, comes before the first character that
+	// was escaped without a need: a server that does not decode reads so far too.
+	Plain int
 }
 
 // Normalize reads a path as a request has it, escaped. What it refuses, with
@@ -101,19 +101,20 @@ func isASCII(s string) bool {
 	return true
 }
 
-// plain says whether each escape stands for what has to be escaped.
-func plain(escaped string) bool {
-	for i := 0; i < len(escaped); i++ {
+// plain returns how many bytes there are, decoded, before the first escape of
+// what needs none. [RFC 3986 3.3]
+func plain(escaped string) (bytes int) {
+	for i := 0; i < len(escaped); i, bytes = i+1, bytes+1 {
 		if escaped[i] != '%' {
 			continue
 		}
 		c := unhex(escaped[i+1])<<4 | unhex(escaped[i+2]) // PathUnescape has read it
 		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@", c) >= 0 {
-			return false
+			return bytes
 		}
 		i += 2
 	}
-	return true
+	return bytes
 }
 
 func unhex(c byte) byte {
