@@ -33,7 +33,10 @@ import (
 // definitions are the custom resources that the installation may use, by the
 // module that defines them.
 var definitions = map[string][]string{
-	"github.com/cert-manager/cert-manager": {"deploy/crds/cert-manager.io_certificates.yaml"},
+	"github.com/cert-manager/cert-manager": {
+		"deploy/crds/cert-manager.io_certificates.yaml",
+		"deploy/crds/cert-manager.io_clusterissuers.yaml",
+	},
 	"sigs.k8s.io/gateway-api": {
 		"config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
 		"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
@@ -136,23 +139,47 @@ func assertTaken(t *testing.T, objects []*unstructured.Unstructured) {
 	}
 }
 
-// The recipes for Envoy are what its two control planes take.
-func TestRecipesForEnvoy(t *testing.T) {
-	guide, err := os.ReadFile(root + "/docs/guides/envoy.md")
-	require.NoError(t, err)
-	var kinds []string
-	for _, block := range strings.Split(string(guide), "\n```yaml\n")[1:] {
-		block, _, closed := strings.Cut(block, "\n```\n")
-		require.True(t, closed)
-		if strings.HasPrefix(block, "extensionProviders:") {
-			continue // of a program's own configuration
+// What the guides have for others is what the definitions of these take.
+func TestRecipesForOthers(t *testing.T) {
+	for guide, kinds := range map[string][]string{
+		"envoy.md":  {"NetworkPolicy", "SecurityPolicy", "AuthorizationPolicy"},
+		"expose.md": {"ClusterIssuer"},
+	} {
+		var found []string
+		for _, block := range yamlBlocks(t, guide) {
+			if strings.HasPrefix(block, "extensionProviders:") {
+				continue // of a program's own configuration
+			}
+			for _, object := range decode(t, block) {
+				if object.GetKind() != "ClusterIssuer" {
+					object.SetNamespace(namespace)
+				}
+				found = append(found, object.GetKind())
+				assert.NoError(t, admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object),
+					client.FieldOwner("chart-test"), client.DryRunAll), object.GetKind())
+			}
 		}
-		for _, object := range decode(t, block) {
-			object.SetNamespace(namespace)
-			kinds = append(kinds, object.GetKind())
-			assert.NoError(t, admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object.DeepCopy()),
-				client.FieldOwner("chart-test"), client.DryRunAll), object.GetKind())
-		}
+		assert.ElementsMatch(t, kinds, found, guide)
 	}
-	assert.ElementsMatch(t, []string{"NetworkPolicy", "SecurityPolicy", "AuthorizationPolicy"}, kinds)
+}
+
+// The guide's values are the chart's.
+func TestValuesOfTheGuide(t *testing.T) {
+	blocks := yamlBlocks(t, "install.md")
+	require.Len(t, blocks, 1)
+	assertTaken(t, mustTemplate(t, blocks[0]))
+}
+
+// yamlBlocks returns the blocks of YAML in a guide.
+func yamlBlocks(t *testing.T, guide string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "docs/guides", guide))
+	require.NoError(t, err)
+	var blocks []string
+	for _, rest := range strings.Split(string(text), "\n```yaml\n")[1:] {
+		block, _, closed := strings.Cut(rest, "\n```\n")
+		require.True(t, closed, guide)
+		blocks = append(blocks, block+"\n")
+	}
+	return blocks
 }
