@@ -57,6 +57,8 @@ var page = http.Header{"Accept": {"text/html"}}
 // asked for.
 var spellings = []string{
 	"X-Auth-Request-User", "x-auth-request-user", "X-AUTH-REQUEST-USER", "X_Auth_Request_User", "X-Auth_Request-User", "X.Auth.Request.User",
+	"X!Auth!Request!User", "X#Auth#Request#User", "X$Auth$Request$User", "X%Auth%Request%User", "X&Auth&Request&User", "X'Auth'Request'User", "X*Auth*Request*User",
+	"X+Auth+Request+User", "X^Auth^Request^User", "X`Auth`Request`User", "X|Auth|Request|User", "X~Auth~Request~User",
 	"X-Auth-Request-Email", "x_auth_request_email", "X-Auth-Request-Groups", "X-Auth-Request_Groups", "X-Auth-Request-Groups-Incomplete",
 	"X-Auth-Request-Roles", "x-auth-request-roles", "X-Auth-Request-Tenant", "X_AUTH_REQUEST_TENANT",
 	"X-Forwarded-Host", "X_Forwarded_Host", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-For",
