@@ -26,6 +26,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/apis/certmanager"
 	_ "github.com/envoyproxy/gateway/api"
 	_ "github.com/prometheus-operator/prometheus-operator/pkg/versionutil"
+	_ "github.com/traefik/traefik/v3/webui"
 	_ "istio.io/api/label"
 	_ "sigs.k8s.io/gateway-api/pkg/consts"
 )
@@ -47,6 +48,7 @@ var definitions = map[string][]string{
 		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
 	},
 	"github.com/envoyproxy/gateway": {"charts/gateway-helm/crds/generated/gateway.envoyproxy.io_securitypolicies.yaml"},
+	"github.com/traefik/traefik/v3": {"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"},
 	"istio.io/api":                  {"kubernetes/customresourcedefinitions.gen.yaml"},
 }
 
@@ -142,12 +144,13 @@ func assertTaken(t *testing.T, objects []*unstructured.Unstructured) {
 // What the guides have for others is what the definitions of these take.
 func TestRecipesForOthers(t *testing.T) {
 	for guide, kinds := range map[string][]string{
-		"envoy.md":  {"NetworkPolicy", "SecurityPolicy", "AuthorizationPolicy"},
-		"expose.md": {"ClusterIssuer"},
+		"envoy.md":   {"NetworkPolicy", "SecurityPolicy", "AuthorizationPolicy"},
+		"expose.md":  {"ClusterIssuer"},
+		"traefik.md": {"Middleware", "IngressRoute"},
 	} {
 		var found []string
 		for _, block := range yamlBlocks(t, guide) {
-			if strings.HasPrefix(block, "extensionProviders:") {
+			if !strings.HasPrefix(block, "apiVersion:") {
 				continue // of a program's own configuration
 			}
 			for _, object := range decode(t, block) {
