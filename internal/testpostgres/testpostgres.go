@@ -1,5 +1,5 @@
 // Package testpostgres runs a real PostgreSQL server for tests, in a temporary
-// directory and on a Unix socket there.
+// directory and on a Unix socket there, and at a TCP address if asked for.
 package testpostgres
 
 import (
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -34,6 +35,7 @@ const (
 // Server is a PostgreSQL server. It can be stopped and started again.
 type Server struct {
 	dir, programs string
+	address       netip.AddrPort      // the zero value for none
 	credential    *syscall.Credential // nil: as who runs the tests
 	databases     atomic.Int64
 	running       *exec.Cmd
@@ -60,8 +62,12 @@ func Run(m *testing.M, use func(*Server)) (code int) {
 }
 
 // New makes a server and starts it. Close it.
-func New() (_ *Server, err error) {
-	s := &Server{}
+func New() (*Server, error) { return Listen(netip.AddrPort{}) }
+
+// Listen is New for a server that is reached at a TCP address as well, without
+// TLS.
+func Listen(address netip.AddrPort) (_ *Server, err error) {
+	s := &Server{address: address}
 	if s.programs, err = programs(); err != nil {
 		return nil, err
 	}
@@ -135,7 +141,15 @@ func (s *Server) initialize() error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return nil
+	if !s.address.IsValid() {
+		return nil
+	}
+	access, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = access.WriteString("host all all all scram-sha-256\n")
+	return errors.Join(err, access.Close())
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
@@ -152,7 +166,11 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 // Start starts the server and waits until it answers.
 func (s *Server) Start() error {
 	// Whether it writes to the disk does not matter to a process that ends.
-	cmd := s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
+	cmd := s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "fsync=off", "-c", "max_connections=200", "-c", "listen_addresses=")
+	if s.address.IsValid() {
+		cmd.Args[len(cmd.Args)-1] += s.address.Addr().String()
+		cmd.Args = append(cmd.Args, "-c", fmt.Sprintf("port=%d", s.address.Port()))
+	}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
@@ -206,18 +224,35 @@ func (s *Server) Close() error {
 // NewDatabase makes an empty database and returns its URL.
 func (s *Server) NewDatabase(t testing.TB) string {
 	t.Helper()
-	name := "test" + strconv.FormatInt(s.databases.Add(1), 10)
-	conn, err := pgx.Connect(t.Context(), s.url("postgres"))
+	database, err := s.CreateDatabase(t.Context())
 	if err != nil {
-		t.Fatalf("connect to PostgreSQL: %v", err)
+		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("make database: %v", err)
+	return database
+}
+
+// CreateDatabase makes an empty database and returns its URL, by the TCP address
+// if there is one.
+func (s *Server) CreateDatabase(ctx context.Context) (string, error) {
+	name := "test" + strconv.FormatInt(s.databases.Add(1), 10)
+	conn, err := pgx.Connect(ctx, s.url("postgres"))
+	if err != nil {
+		return "", fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	return s.url(name)
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return "", fmt.Errorf("make database: %w", err)
+	}
+	if s.address.IsValid() {
+		return strings.Join([]string{"postgres://", administrator, ":", Password, "@", s.address.String(), "/", name, "?sslmode=disable"}, ""), nil
+	}
+	return s.url(name), nil
 }
 
 func (s *Server) url(database string) string {
-	return strings.Join([]string{"postgres://", administrator, ":", Password, "@/", database, "?host=", url.QueryEscape(s.dir)}, "")
+	u := strings.Join([]string{"postgres://", administrator, ":", Password, "@/", database, "?host=", url.QueryEscape(s.dir)}, "")
+	if s.address.IsValid() {
+		u += fmt.Sprintf("&port=%d", s.address.Port())
+	}
+	return u
 }
