@@ -21,7 +21,7 @@ operator:
 gateway:
   trustedProxies: [10.20.0.0/24, "fd00:20::/64"]
   forwardAuthFrom: [10.1.2.3/32]
-  drainDelay: 10s
+  drainDelay: 15s
   extAuthz: {enabled: true, clientCASecretName: envoy}
   extraArgs: [--audit-retention=2160h]`
 	podSettings = `
@@ -107,7 +107,7 @@ func TestSettingsBecomeFlags(t *testing.T) {
 	})
 	gateway := deployment(t, objects, "saml-gateway").Spec.Template.Spec
 	assert.Subset(t, gateway.Containers[0].Args, []string{
-		"--trusted-proxies=10.20.0.0/24,fd00:20::/64", "--forward-auth-from=10.1.2.3/32", "--drain-delay=10s", "--audit-retention=2160h",
+		"--trusted-proxies=10.20.0.0/24,fd00:20::/64", "--forward-auth-from=10.1.2.3/32", "--drain-delay=15s", "--audit-retention=2160h",
 		"--ext-authz-client-ca-file=/var/run/secrets/ext-authz-client-ca/ca.crt",
 	})
 	assert.Contains(t, gateway.Containers[0].VolumeMounts, corev1.VolumeMount{

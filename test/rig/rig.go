@@ -225,12 +225,12 @@ func (r *Rig) Onboard(ctx context.Context, tenant string) (*peers.Provider, erro
 	return p, r.Populate(ctx, p)
 }
 
-// Populate has people of a tenant come to work as soon as they can.
+// Populate has people of a tenant come to work as soon as all replicas know it.
 func (r *Rig) Populate(ctx context.Context, p *peers.Provider) error {
-	site := p.Site(BaseDomain)
-	if err := cluster.Wait(ctx, func(ctx context.Context) error { return r.Load.CanSignIn(ctx, site) }); err != nil {
+	if err := cluster.Wait(ctx, func(ctx context.Context) error { return r.servedEverywhere(ctx, p.Tenant) }); err != nil {
 		return err
 	}
+	site := p.Site(BaseDomain)
 	if err := r.Load.Add(ctx, staying, site); err != nil {
 		return err
 	}
