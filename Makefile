@@ -100,12 +100,23 @@ fuzz: ## Run every fuzz target for FUZZTIME=30s; findings are left in testdata/f
 	@hack/install-test-packages.sh
 	@hack/fuzz.sh "$(FUZZTIME)"
 
-# How long programs are killed.
+# How long programs are killed, and parts taken away.
 DURATION ?= 10m
 
 .PHONY: soak
 soak: kubernetes ## Kill operator and API server at random for DURATION=10m while tenants are edited; report in out/soak.json
 	@KUBEBUILDER_ASSETS="$(KUBERNETES)" go test -count=1 -v -timeout=0 ./test/soak -args -duration="$(DURATION)" -out="$(CURDIR)/out/soak.json"
+
+# Flags of the suite: -steps=1,3 of e2e, -seed=N of chaos.
+FLAGS ?=
+
+.PHONY: e2e
+e2e: ## Prove on a node of its own what the product promises (root; CLUSTER=current: on that of KUBECONFIG); report in out/e2e.json
+	@hack/suite.sh e2e $(FLAGS)
+
+.PHONY: chaos
+chaos: ## Take parts away at random for DURATION=10m while people sign in and attackers try; account in out/chaos.json
+	@hack/suite.sh chaos -duration="$(DURATION)" $(FLAGS)
 
 .PHONY: verify
 verify: ## Regenerate everything, fail on a difference, and lint

@@ -20,7 +20,9 @@ var errNobody = errors.New("there is none at the moment")
 // plan returns the events one after the other, as the seed has them.
 func plan(seed uint64, canStop bool) func() event {
 	random := rand.New(rand.NewPCG(seed, 0))
-	between := func(least, most time.Duration) time.Duration { return least + time.Duration(random.Int64N(int64(most-least))) }
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(random.Int64N(int64(most-least)))
+	}
 	return func() event {
 		// Drawn whatever comes of it, so that one seed is one story.
 		choice, which, long, pause := random.IntN(100), random.IntN(1<<16), between(5*time.Second, 30*time.Second), between(2*time.Second, 8*time.Second)
@@ -33,7 +35,9 @@ func plan(seed uint64, canStop bool) func() event {
 				return "gateway pod killed", killGateway(ctx, r, which)
 			}
 		case choice < 62:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) { return "operator's leader killed", killLeader(ctx, r) }
+			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
+				return "operator's leader killed", killLeader(ctx, r)
+			}
 		case choice < 72:
 			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
 				return "PostgreSQL away", r.WithoutDatabase(ctx, long)

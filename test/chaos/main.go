@@ -49,7 +49,7 @@ func main() {
 	out := flag.String("out", "out/chaos.json", "file for the account")
 	duration := flag.Duration("duration", 10*time.Minute, "how long parts are taken away")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "what happens in which order, to have it again")
-	flag.StringVar(&o.Node, "node", "", "program that stops and starts the control plane of a node of ours; empty if the cluster is another one")
+	flag.StringVar(&o.Node, "node", "", "`command` that stops and starts the control plane of a node of ours; empty if the cluster is another one")
 	flag.StringVar(&o.Address, "address", "", "address of this machine at which pods reach it; empty if it is a node of the cluster")
 	flag.StringVar(&o.Gateway, "gateway", "", "host:port at which the gateway is reached from here; empty for its Service's address")
 	flag.StringVar(&o.ImagePrefix, "image-prefix", "", "where the images are, such as registry.example/sso/")

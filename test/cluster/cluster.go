@@ -45,15 +45,15 @@ type Cluster struct {
 	// Kubeconfig is the file that says how.
 	Kubeconfig string
 	kubectl    string
-	// node is the program that stops and starts components of the control plane;
+	// node is the command that stops and starts components of the control plane;
 	// empty if the cluster is not ours to stop.
-	node string
+	node []string
 }
 
-// Open reads KUBECONFIG. The node program may be empty.
+// Open reads KUBECONFIG. The command of the node may be empty.
 func Open(node string) (*Cluster, error) {
 	ctrl.SetLogger(logr.Discard())
-	c := &Cluster{Kubeconfig: os.Getenv("KUBECONFIG"), node: node}
+	c := &Cluster{Kubeconfig: os.Getenv("KUBECONFIG"), node: strings.Fields(node)}
 	if c.Kubeconfig == "" {
 		return nil, errors.New("KUBECONFIG is not set: name the file by which the cluster is reached")
 	}
@@ -84,7 +84,7 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 }
 
 // CanStop says whether components of the control plane can be stopped.
-func (c *Cluster) CanStop() bool { return c.node != "" }
+func (c *Cluster) CanStop() bool { return len(c.node) > 0 }
 
 // Stop ends a component such as kube-apiserver; Start brings it back.
 func (c *Cluster) Stop(ctx context.Context, component string) error {
@@ -97,9 +97,10 @@ func (c *Cluster) Start(ctx context.Context, component string) error {
 }
 
 func (c *Cluster) runNode(ctx context.Context, args ...string) error {
-	output, err := exec.CommandContext(ctx, c.node, args...).CombinedOutput()
+	command := slices.Concat(c.node, args)
+	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", c.node, strings.Join(args, " "), err, output)
+		return fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, output)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func main() {
 	out := flag.String("out", "out/e2e.json", "file for the report")
 	next := flag.String("next-tag", "", "tag of the images to upgrade to; empty to leave the upgrade out")
 	only := flag.String("steps", "1,2,3,4,5,6,7,8", "which steps to run; the first is always run")
-	flag.StringVar(&o.Node, "node", "", "program that stops and starts the control plane of a node of ours; empty if the cluster is another one")
+	flag.StringVar(&o.Node, "node", "", "`command` that stops and starts the control plane of a node of ours; empty if the cluster is another one")
 	flag.StringVar(&o.Address, "address", "", "address of this machine at which pods reach it; empty if it is a node of the cluster")
 	flag.StringVar(&o.Gateway, "gateway", "", "host:port at which the gateway is reached from here; empty for its Service's address")
 	flag.StringVar(&o.ImagePrefix, "image-prefix", "", "where the images are, such as registry.example/sso/")

@@ -83,7 +83,7 @@ func (s *suite) fetch(ctx context.Context, name string, certificates int) error 
 		if got := len(t.Status.Certificates); got != certificates {
 			return fmt.Errorf("%s trusts %d certificates, want %d", name, got, certificates)
 		}
-		return s.Converged(ctx)
+		return s.ServedEverywhere(ctx, name)
 	})
 }
 

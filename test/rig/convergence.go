@@ -112,8 +112,8 @@ func (r *Rig) Settled(ctx context.Context) error {
 	return nil
 }
 
-// servedEverywhere says that every replica serves a tenant as its status says.
-func (r *Rig) servedEverywhere(ctx context.Context, name string) error {
+// ServedEverywhere says that every replica serves a tenant as its status says.
+func (r *Rig) ServedEverywhere(ctx context.Context, name string) error {
 	var tenant v1alpha1.SAMLTenant
 	if err := r.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: name}, &tenant); err != nil {
 		return err

@@ -41,7 +41,7 @@ const (
 
 // Options of a Rig.
 type Options struct {
-	// Node is the program that stops and starts the control plane; empty if the
+	// Node is the command that stops and starts the control plane; empty if the
 	// cluster is not ours to stop.
 	Node string
 	// Address of this machine, at which pods reach what stands beside the cluster.
@@ -227,7 +227,7 @@ func (r *Rig) Onboard(ctx context.Context, tenant string) (*peers.Provider, erro
 
 // Populate has people of a tenant come to work as soon as all replicas know it.
 func (r *Rig) Populate(ctx context.Context, p *peers.Provider) error {
-	if err := cluster.Wait(ctx, func(ctx context.Context) error { return r.servedEverywhere(ctx, p.Tenant) }); err != nil {
+	if err := cluster.Wait(ctx, func(ctx context.Context) error { return r.ServedEverywhere(ctx, p.Tenant) }); err != nil {
 		return err
 	}
 	site := p.Site(BaseDomain)
