@@ -61,6 +61,7 @@ func main() {
 	case failed:
 		os.Exit(exitFailed)
 	case notRun:
+		fmt.Fprintln(os.Stderr, "e2e: not all steps could be run here; the report says which and why")
 		os.Exit(exitNotRun)
 	}
 }
@@ -120,7 +121,7 @@ func (s *suite) run(ctx context.Context, o rig.Options) (err error) {
 	return nil
 }
 
-// step runs a step if it was asked for.
+// step runs a step if it was asked for, and leaves it out of the report if not.
 func (s *suite) step(ctx context.Context, asked, number, title string, do func(context.Context, *step) error) {
 	if asked == "1" || slices.Contains(s.steps, asked) {
 		s.report.run(ctx, number, title, do)
