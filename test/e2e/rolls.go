@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -10,6 +11,7 @@ import (
 
 	"cequence.cloud/saml-operator/test/cluster"
 	"cequence.cloud/saml-operator/test/rig"
+	"cequence.cloud/saml-operator/test/traffic"
 )
 
 // revisionAnnotation counts the rollouts of a Deployment.
@@ -42,6 +44,7 @@ func (s *suite) rollByChange(ctx context.Context, st *step) error {
 	if err := s.Edit(ctx, "globex"); err != nil {
 		return err
 	}
+	defer s.focusPresent()()
 	_, err = s.under(ctx, st, busySignIns, busyRequests, func(ctx context.Context) error {
 		began := time.Now()
 		err := cluster.Wait(ctx, func(ctx context.Context) error {
@@ -68,6 +71,7 @@ func (s *suite) rollByUpgrade(ctx context.Context, st *step) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	s.Installation.GatewayTag, s.Installation.OperatorTag = s.next, s.next
+	defer s.focusPresent()()
 	_, err := s.under(ctx, st, busySignIns, busyRequests, func(ctx context.Context) error {
 		if err := s.Apply(ctx); err != nil {
 			return err
@@ -87,6 +91,13 @@ func (s *suite) rollByUpgrade(ctx context.Context, st *step) error {
 		}
 	}
 	return nil
+}
+
+// focusPresent has nobody come of whom the identity provider is away, so that
+// all sign-ins can work.
+func (s *suite) focusPresent() (end func()) {
+	s.Load.Focus(slices.DeleteFunc(slices.Clone(s.Sites()), func(site *traffic.Site) bool { return site.Tenant == s.absent.Tenant })...)
+	return func() { s.Load.Focus(s.Sites()...) }
 }
 
 // rolled waits for the end of a rollout, and for the last of the old pods.
