@@ -69,8 +69,9 @@ func (r *Rig) LostEdits(ctx context.Context) ([]string, error) {
 	return lost, nil
 }
 
-// Converged says that everything runs, each tenant is Ready with its last edit,
-// and every replica serves it so.
+// Converged says that everything runs, and every replica serves each tenant with
+// its last edit. It need not be Ready yet: that waits for the rollout which is
+// to prove it.
 func (r *Rig) Converged(ctx context.Context) error {
 	if err := r.Running(ctx, Namespace); err != nil {
 		return err
@@ -87,15 +88,19 @@ func (r *Rig) Converged(ctx context.Context) error {
 		return err
 	}
 	for _, t := range tenants.Items {
-		if t.Status.ObservedGeneration != t.Generation || !meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady) {
-			return fmt.Errorf("%s is not Ready: %+v", t.Name, meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady))
+		ready := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
+		switch {
+		case ready == nil || t.Status.ObservedGeneration != t.Generation:
+			return fmt.Errorf("%s was not looked at", t.Name)
+		case ready.Status != metav1.ConditionTrue && ready.Reason != v1alpha1.ReasonRolloutPending && ready.Reason != v1alpha1.ReasonRolloutInProgress:
+			return fmt.Errorf("%s is not Ready: %s", t.Name, ready.Message)
 		}
 	}
 	return r.served(ctx, tenants.Items, true)
 }
 
-// Settled says that nothing more is to come: Converged, and the gateway rolled
-// for each tenant.
+// Settled says that nothing more is to come: Converged, each tenant is Ready, and
+// the gateway was rolled for it.
 func (r *Rig) Settled(ctx context.Context) error {
 	if err := r.Converged(ctx); err != nil {
 		return err
@@ -105,8 +110,10 @@ func (r *Rig) Settled(ctx context.Context) error {
 		return err
 	}
 	for _, t := range tenants.Items {
-		if !meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionGatewaySynced) {
-			return fmt.Errorf("the gateway was not rolled for %s", t.Name)
+		for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionGatewaySynced} {
+			if !meta.IsStatusConditionTrue(t.Status.Conditions, condition) {
+				return fmt.Errorf("%s is not %s", t.Name, condition)
+			}
 		}
 	}
 	return nil
