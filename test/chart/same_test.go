@@ -53,12 +53,13 @@ func TestChartAndKustomizeMakeTheSameObjects(t *testing.T) {
 			// Helm makes no namespace of its own release: --create-namespace does.
 			delete(byKustomize, "Namespace/"+namespace)
 			for key, want := range byKustomize {
-				if assert.Contains(t, byHelm, key) {
-					assert.Equal(t, want, byHelm[key], key)
+				if got, ok := byHelm[key]; assert.True(t, ok, "the chart does not make "+key) {
+					assert.Equal(t, want, got, key)
 				}
 			}
 			for key := range byHelm {
-				assert.Contains(t, byKustomize, key)
+				_, ok := byKustomize[key]
+				assert.True(t, ok, "kustomize does not make "+key)
 			}
 		})
 	}
@@ -88,7 +89,8 @@ func byName(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 			object.SetName(settings)
 		}
 		key := object.GetKind() + "/" + object.GetName()
-		require.NotContains(t, named, key)
+		_, twice := named[key]
+		require.False(t, twice, key+" is there twice")
 		named[key] = withoutHash(object.Object)
 	}
 	return named
