@@ -46,10 +46,10 @@ func (w *world) startApache() (secure, plain string) {
 // The guide's configuration, in Apache itself: it names the client, and passes
 // on what was asked for as it was asked.
 func TestApache(t *testing.T) {
-	w := newWorld(t, func(w *world, o *gateway.Options) {
+	w := newWorld(t, setup{gateway: func(w *world, o *gateway.Options) {
 		o.Upstream = &url.URL{Scheme: "http", Host: w.appAddress}
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
-	})
+	}})
 	secure, plain := w.startApache()
 
 	b := w.browser(secure)

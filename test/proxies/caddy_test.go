@@ -35,7 +35,7 @@ func (w *world) startCaddy() string {
 
 // Row T9: the guide's configuration, in Caddy itself.
 func TestT9_Caddy(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, setup{})
 	w.checkFront(front{
 		address:  w.startCaddy(),
 		noTenant: http.StatusNotFound,

@@ -43,7 +43,7 @@ func (w *world) startNginx() string {
 
 // Row T9: the guide's configuration, in nginx itself.
 func TestT9_Nginx(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, setup{})
 	w.checkFront(front{
 		address: w.startNginx(),
 		// auth_request knows no other refusals than 401 and 403.

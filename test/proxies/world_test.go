@@ -125,8 +125,8 @@ func (a *application) take() []*http.Request {
 	return seen
 }
 
-// world is a gateway, an application of which it knows nothing unless options say so, two tenants with
-// an IdP each, and the pair that a server in front is to show.
+// world is a gateway, an application of which it knows nothing unless the setup says so, two
+// tenants with an IdP each, and the pair that a server in front is to show.
 type world struct {
 	t                          *testing.T
 	clock                      *clock
@@ -137,7 +137,14 @@ type world struct {
 	roots                      *x509.CertPool
 }
 
-func newWorld(t *testing.T, options ...func(*world, *gateway.Options)) *world {
+// setup is what a test has otherwise than others; either may be nil.
+type setup struct {
+	// tenant changes what the operator would render.
+	tenant  func(*tenantconfig.Config)
+	gateway func(*world, *gateway.Options)
+}
+
+func newWorld(t *testing.T, otherwise setup) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Second)}, app: &application{}}
 	pair := w.newKeyPair()
@@ -146,7 +153,11 @@ func newWorld(t *testing.T, options ...func(*world, *gateway.Options)) *world {
 	for _, tenant := range []string{acme, globex} {
 		idp := w.newIDP(tenant)
 		idps.Handle("idp-"+host(tenant)+"/", idp)
-		writeTenant(t, filepath.Join(tenants, tenant), config(tenant, idp))
+		c := config(tenant, idp)
+		if otherwise.tenant != nil {
+			otherwise.tenant(&c)
+		}
+		writeTenant(t, filepath.Join(tenants, tenant), c)
 	}
 	idpServer := httptest.NewUnstartedServer(idps)
 	idpServer.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
@@ -163,8 +174,8 @@ func newWorld(t *testing.T, options ...func(*world, *gateway.Options)) *world {
 		Source:  &configsource.Directory{Dir: tenants, PollInterval: tick, Log: log},
 		DataDir: t.TempDir(), ForwardAuthFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, ClockSkew: -1, Now: w.clock.Now, Log: log,
 	}
-	for _, option := range options {
-		option(w, &o)
+	if otherwise.gateway != nil {
+		otherwise.gateway(w, &o)
 	}
 	g, err := gateway.New(t.Context(), o)
 	require.NoError(t, err)
