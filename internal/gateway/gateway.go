@@ -186,7 +186,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	metrics := gatewaymetrics.New()
 	db = metrics.Store(db)
 	tenants, revocations := tenant.NewRegistry(o.Log), session.NewRevocations(nil)
-	tenants.AllowUpstreams(o.TenantUpstreams)
+	tenants.Limit(tenant.Limits{Upstreams: o.TenantUpstreams, Paths: o.Paths})
 	if o.AuditOut == nil {
 		o.AuditOut = io.Discard
 	}

@@ -183,6 +183,11 @@ func TestT14_PathRules(t *testing.T) {
 			}
 		}
 	}
+	for _, status := range w.gateway.Tenants() {
+		if told := strings.HasSuffix(status.Problem, "(--path-rules-file): /closed"); told != (status.Tenant == acme) {
+			t.Errorf("status: %+v", status)
+		}
+	}
 	// nginx knows no other refusals than 401 and 403.
 	for path, want := range map[string]int{"/a%2Fb": 403, "/status/ü": 403, "/status/%C3\xbc": 403, "/status/%C3%BC": 200, "/owners": 403, "/keys": 401, "/status": 200} {
 		if a := p.forwarded(authz.Path, "X-Forwarded-Uri", path); a.StatusCode != want {

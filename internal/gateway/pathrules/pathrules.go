@@ -4,6 +4,7 @@
 package pathrules
 
 import (
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -158,4 +159,17 @@ func Combine(gateway, tenant Requirement) Requirement {
 	required := both(gateway, tenant)
 	required.Public = gateway.Public && (tenant.Public || !tenant.ruled) || gateway.delegated && tenant.Public
 	return required
+}
+
+// Closed returns the paths that a tenant's rules make public and the gateway's
+// do not, so that they are for those who are signed in.
+func Closed(gateway *Rules, config []tenantconfig.PathRule) (closed []string) {
+	tenant := New(config)
+	for _, c := range config {
+		path, err := paths.Normalize((&url.URL{Path: c.Path}).EscapedPath())
+		if own := tenant.Of(path); err == nil && own.Public && !Combine(gateway.Of(path), own).Public {
+			closed = append(closed, c.Path)
+		}
+	}
+	return closed
 }

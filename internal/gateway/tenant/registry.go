@@ -1,13 +1,16 @@
 package tenant
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"cequence.cloud/saml-operator/internal/gateway/pathrules"
 	"cequence.cloud/saml-operator/internal/gateway/upstreams"
 	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
@@ -42,7 +45,7 @@ type Registry struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	changed chan struct{}
-	allowed upstreams.Allowed
+	limits  Limits
 	observe func(tenant, action, configHash string)
 }
 
@@ -59,12 +62,18 @@ func (r *Registry) Observe(observe func(tenant, action, configHash string)) {
 	r.observe = observe
 }
 
-// AllowUpstreams says which applications tenants may have for themselves; none
-// by default. It counts for what is loaded afterwards.
-func (r *Registry) AllowUpstreams(allowed upstreams.Allowed) {
+// Limits are what the gateway's owner says of tenants' applications. The zero
+// value allows none but the gateway's, and opens no path.
+type Limits struct {
+	Upstreams upstreams.Allowed
+	Paths     *pathrules.Rules
+}
+
+// Limit has the limits count for what is loaded afterwards.
+func (r *Registry) Limit(limits Limits) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.allowed = allowed
+	r.limits = limits
 }
 
 func (r *Registry) tell(tenant, action, configHash string) {
@@ -81,6 +90,8 @@ type entry struct {
 	good *Tenant
 	// loadProblem and hostProblem are empty when all is well.
 	loadProblem, hostProblem string
+	// limitProblem says what of good the limits do not let be.
+	limitProblem string
 }
 
 // NewRegistry returns a Registry without tenants.
@@ -160,7 +171,7 @@ func (r *Registry) load(name string, set Set) {
 				action = actionAdded
 			}
 			e.good, e.hash, e.loadProblem = loaded, configHash(set.Files), ""
-			r.judgeUpstream(loaded)
+			e.limitProblem = r.judge(loaded)
 			r.log.Info("tenant loaded", "tenant", name, "host", loaded.Config.Host, "configHash", e.hash)
 			r.tell(name, action, e.hash)
 			return
@@ -175,16 +186,23 @@ func (r *Registry) load(name string, set Set) {
 	}
 }
 
-// judgeUpstream lets a tenant be served whose application is not allowed: its
-// users are told, and its administrator by the status.
-func (r *Registry) judgeUpstream(t *Tenant) {
-	if t.Upstream == nil {
-		t.UpstreamRefused = nil
-		return
+// judge holds a tenant to the limits and says what they do not let be. It is
+// served all the same: its users are told, and its administrator by the status.
+func (r *Registry) judge(t *Tenant) (problem string) {
+	t.UpstreamRefused = nil
+	var problems []string
+	if t.Upstream != nil {
+		if t.UpstreamRefused = r.limits.Upstreams.Check(t.Upstream); t.UpstreamRefused != nil {
+			problems = append(problems, fmt.Sprintf("application.upstream %s: %v", t.Config.Application.Upstream, t.UpstreamRefused))
+		}
 	}
-	if t.UpstreamRefused = r.allowed.Check(t.Upstream); t.UpstreamRefused != nil {
-		r.log.Error("application of the tenant not allowed", "tenant", t.Name(), "upstream", t.Config.Application.Upstream, "error", t.UpstreamRefused.Error())
+	if closed := pathrules.Closed(r.limits.Paths, t.Config.Application.Paths); len(closed) > 0 {
+		problems = append(problems, "not public, since the gateway's owner does not leave that to tenants (--path-rules-file): "+strings.Join(closed, ", "))
 	}
+	if problem = strings.Join(problems, "; "); problem != "" {
+		r.log.Warn("tenant served within the gateway's limits", "tenant", t.Name(), "error", problem)
+	}
+	return problem
 }
 
 // assignHosts gives each host to one tenant: the one that has it, else the
@@ -227,16 +245,9 @@ func (r *Registry) Status() []Status {
 	statuses := make([]Status, 0, len(r.entries))
 	for _, name := range slices.Sorted(maps.Keys(r.entries)) {
 		e := r.entries[name]
-		s := Status{Tenant: name, ConfigHash: e.hash, Problem: e.loadProblem}
-		if e.good != nil {
-			if s.Problem == "" && e.good.UpstreamRefused != nil {
-				s.Problem = e.good.UpstreamRefused.Error()
-			}
-			if e.hostProblem == "" {
-				s.Host = e.good.Config.Host
-			} else if s.Problem == "" {
-				s.Problem = e.hostProblem
-			}
+		s := Status{Tenant: name, ConfigHash: e.hash, Problem: cmp.Or(e.loadProblem, e.hostProblem, e.limitProblem)}
+		if e.good != nil && e.hostProblem == "" {
+			s.Host = e.good.Config.Host
 		}
 		statuses = append(statuses, s)
 	}
