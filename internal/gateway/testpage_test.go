@@ -492,7 +492,7 @@ func TestConnectionTestIsNoSignIn(t *testing.T) {
 	w := newWorld(t, administered)
 	p := w.person()
 	signIn, signInState := p.login(acme, "/reports")
-	test, testState := p.asked(p.openTest(w.testLink(acme)))
+	test, _ := p.asked(p.openTest(w.testLink(acme)))
 	a := p.post(acme, w.issue(acme, acme, test.ID), signInState)
 	assert.Equal(t, "in_response_to_mismatch", w.log.lastCode(t))
 	assert.False(t, p.signedIn(acme))
@@ -501,7 +501,7 @@ func TestConnectionTestIsNoSignIn(t *testing.T) {
 	assert.Contains(t, a.text(), "The sign-in works")
 	assert.False(t, p.signedIn(acme))
 
-	_, testState = p.asked(p.openTest(w.testLink(acme)))
+	_, testState := p.asked(p.openTest(w.testLink(acme)))
 	a = p.post(acme, w.issue(acme, acme, signIn), testState)
 	assert.Contains(t, a.text(), "Code in_response_to_mismatch")
 	assert.False(t, p.signedIn(acme))

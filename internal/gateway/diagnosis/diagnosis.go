@@ -114,9 +114,6 @@ func filled(said pages.Said, t *tenant.Tenant) pages.Said {
 	return said
 }
 
-// provisioningCode is the code of Provisioning, which is one of the store's.
-func (r Result) provisioningCode() string { return StoreCode(r.Provisioning) }
-
 // StoreCode is the code of a refusal of the store, empty for other errors.
 func StoreCode(err error) string {
 	for _, refusal := range []struct {

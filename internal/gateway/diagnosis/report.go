@@ -433,27 +433,25 @@ func (r Result) rules() pages.Section {
 	s.Table.Rows = [][]pages.Value{
 		{pages.Literal("authorization.allowedGroups"), list(groups.AllowedGroups), verdict(only(groups))},
 		{pages.Literal("authorization.allowedEmailDomains"), list(domains.AllowedEmailDomains), verdict(only(domains))},
-		r.provisioning(yes),
+		r.provisioning(),
 	}
 	return s
 }
 
-func (r Result) provisioning(yes pages.Value) []pages.Value {
+func (r Result) provisioning() []pages.Value {
 	config := r.Tenant.Config.Provisioning
 	mode := "JustInTime"
 	if config.Mode == tenantconfig.ProvisioningExisting {
 		mode = string(config.Mode)
 	}
-	result := yes
+	result := pages.Text(pages.Said{"would be created at the first sign-in", "würde bei der ersten Anmeldung angelegt"})
 	switch {
 	case !r.UsedUp:
 		result = results[sp.ResultOpen]
-	case r.Provisioning != nil && r.provisioningCode() != "":
-		result = pages.Value{Said: explanations[r.provisioningCode()].What, Strong: true}
+	case r.Provisioning != nil:
+		result = pages.Value{Said: explanations[StoreCode(r.Provisioning)].What, Strong: true}
 	case r.Known:
 		result = pages.Text(pages.Said{"the user is there already", "den Benutzer gibt es schon"})
-	default:
-		result = pages.Text(pages.Said{"would be created at the first sign-in", "würde bei der ersten Anmeldung angelegt"})
 	}
 	return []pages.Value{pages.Literal("provisioning"), pages.Literal(fmt.Sprintf("mode: %s, maxUsers: %d", mode, config.Limit())), result}
 }
