@@ -10,14 +10,14 @@ trap 'rm -rf "$scratch"' EXIT
 # The time of the commit, and no other, is that of everything in the image.
 unset SOURCE_DATE_EPOCH
 
-build() { # DIRECTORY
-	git clone -q . "$scratch/$1"
-	make -C "$scratch/$1" image
+build() { # REPOSITORY DIRECTORY
+	git clone -q "$1" "$scratch/$2"
+	make -C "$scratch/$2" image
 }
 
-build first
+build . first
 mkdir "$scratch/cache"
-GOCACHE=$scratch/cache build second/and/deeper
+GOCACHE=$scratch/cache build "$scratch/first" second/and/deeper
 status=0
 for file in "$scratch"/first/out/images/*; do
 	cmp "$file" "$scratch/second/and/deeper/out/images/${file##*/}" || status=1

@@ -131,7 +131,7 @@ func delegate(dir string) error {
 	for _, controller := range strings.Fields(string(available)) {
 		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o600)
 		if err != nil && slices.Contains(controllers, controller) {
-			return fmt.Errorf("pass the controller %s on from %s: %w", controller, dir, err)
+			return cannot(fmt.Sprintf("the cgroup controller %s cannot be passed on from %s, as in a container: %v", controller, dir, err))
 		}
 	}
 	return nil

@@ -73,9 +73,6 @@ func checkMachine() error {
 	if len(missing) > 0 {
 		return cannot("missing programs: run hack/install-node-packages.sh, which on Debian installs them: " + strings.Join(sorted(missing), " "))
 	}
-	if content, err := os.ReadFile("/proc/filesystems"); err == nil && !strings.Contains(string(content), "\toverlay\n") {
-		return cannot("the kernel has no overlayfs, which containerd needs: modprobe overlay")
-	}
 	if err := checkCgroups(); err != nil {
 		return err
 	}
@@ -88,6 +85,21 @@ func checkMachine() error {
 			return cannot(fmt.Sprintf("this machine does not let root make namespaces, as in a container without privileges: %v", err))
 		}
 		return cannot(strings.TrimPrefix(strings.TrimSpace(stderr.String()), "node: "))
+	}
+	return nil
+}
+
+// checkState says whether images can be unpacked below the state.
+func (n node) checkState() error {
+	if err := os.MkdirAll(n.state, 0o755); err != nil {
+		return err
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(n.state, &s); err != nil {
+		return err
+	}
+	if s.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return cannot(n.state + " is on overlayfs, as a container has it, and cannot be the ground of another: mount a volume there, or use -state")
 	}
 	return nil
 }
@@ -111,6 +123,14 @@ func probe() error {
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
 		return fmt.Errorf("this machine does not let root mount, as in a container without privileges: %w", err)
+	}
+	for _, dir := range []string{"/run/lower", "/run/upper", "/run/work", "/run/merged"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("overlay", "/run/merged", "overlay", 0, "lowerdir=/run/lower,upperdir=/run/upper,workdir=/run/work"); err != nil {
+		return fmt.Errorf("the kernel has no overlayfs, which containerd needs: %w", err)
 	}
 	if output, err := exec.Command("nft", "add", "table", "ip", "probe").CombinedOutput(); err != nil {
 		return fmt.Errorf("the kernel has no nftables, which kube-proxy needs: %w\n%s", err, output)

@@ -24,7 +24,7 @@ func (n node) up(images string) error {
 		step("the node " + n.name + " is up already")
 		return n.furnish(nil, archives, step)
 	}
-	for _, prepare := range []func() error{checkMachine, n.checkBinaries, n.down} {
+	for _, prepare := range []func() error{checkMachine, n.checkState, n.checkBinaries, n.down} {
 		if err := prepare(); err != nil {
 			return err
 		}
