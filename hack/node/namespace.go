@@ -25,8 +25,8 @@ const namespaces = "/run/netns"
 func (n node) network() string { return filepath.Join(namespaces, n.name) }
 
 // startInit starts the first process of the node, in namespaces of its own. The
-// returned channel has its end.
-func (n node) startInit() (<-chan error, error) {
+// returned channel is closed when it ends.
+func (n node) startInit() (<-chan struct{}, error) {
 	log, err := os.Create(n.path("log", "node.log"))
 	if err != nil {
 		return nil, err
@@ -66,8 +66,11 @@ func (n node) startInit() (<-chan error, error) {
 	if err := <-failed; err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = command.Wait() // its log says why
+		close(ended)
+	}()
 	return ended, nil
 }
 

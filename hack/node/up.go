@@ -41,8 +41,8 @@ func (n node) up(images string) error {
 }
 
 // start starts the node's first process, and so all others. The returned
-// channel has its end.
-func (n node) start() (<-chan error, error) {
+// channel is closed when it ends.
+func (n node) start() (<-chan struct{}, error) {
 	if err := os.RemoveAll(n.path("log")); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (n node) start() (<-chan error, error) {
 
 // furnish gives a node that has been started what it has beside Kubernetes. It
 // may be done again.
-func (n node) furnish(ended <-chan error, archives []string, step func(string)) error {
+func (n node) furnish(ended <-chan struct{}, archives []string, step func(string)) error {
 	if err := n.awaitReady(ended); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (n node) furnish(ended <-chan error, archives []string, step func(string)) 
 const startAttempts = 3
 
 // awaitReady waits until the supervisor has started all programs.
-func (n node) awaitReady(ended <-chan error) error {
+func (n node) awaitReady(ended <-chan struct{}) error {
 	for deadline := time.Now().Add(startTimeout); ; {
 		r, err := n.report()
 		if err == nil && r.Ready {
