@@ -316,8 +316,10 @@ func TestWebSocket(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, response.StatusCode)
 
 	p.signIn(acme)
-	conn, _, err := websocket.Dial(t.Context(), socket, &websocket.DialOptions{HTTPClient: p.client, Subprotocols: []string{"chat"}}) //nolint:bodyclose // a WebSocket
+	w.clock.advance(30 * time.Minute)
+	conn, response, err := websocket.Dial(t.Context(), socket, &websocket.DialOptions{HTTPClient: p.client, Subprotocols: []string{"chat"}}) //nolint:bodyclose // a WebSocket
 	require.NoError(t, err)
+	require.Len(t, response.Cookies(), 1, "it renews the session as any request")
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(1 << 20)
 	assert.Equal(t, "chat", conn.Subprotocol())
@@ -413,7 +415,7 @@ func TestClientsThatStall(t *testing.T) {
 		_ = writer.Close()
 
 		response := p.open(p.request(http.MethodGet, site(acme)+"/", nil))
-		<-broken // the application learns that nobody takes what it sends
+		require.Error(t, <-broken, "the application learns that nobody takes what it sends")
 		_, err := io.Copy(io.Discard, response.Body)
 		require.Error(t, err, "and a client that comes back that it is not all")
 	}, func(_ *world, o *gateway.Options) { o.StallTimeout = 500 * time.Millisecond })
