@@ -263,6 +263,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		following.Go(func() { follow(ctx) })
 	}
 	following.Go(func() { g.audit.Run(ctx) })
+	following.Go(func() { g.streams.Run(ctx) })
 	return g.source.Run(ctx, g.tenants)
 }
 

@@ -461,3 +461,56 @@ func TestSilenceIsNoStall(t *testing.T) {
 		assert.Equal(t, "end\n", line)
 	}, func(_ *world, o *gateway.Options) { o.StallTimeout = stall })
 }
+
+// Row T11: what began with a session ends with it, and not with another's.
+func TestT11_StreamsEndWithTheSession(t *testing.T) {
+	for name, over := range map[string]func(w *world, p *person){
+		"signed out": func(_ *world, p *person) { p.do(p.request(http.MethodPost, site(acme)+"/saml/logout", nil)) },
+		"too old":    func(w *world, _ *person) { w.clock.advance(8 * time.Hour) },
+		"disabled": func(w *world, _ *person) {
+			c := w.config(acme)
+			c.Disabled = true
+			w.write(c)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan error, 2)
+			w := newWorld(t, inFrontOf(func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/events" {
+					rw.Header().Set("Content-Type", "text/event-stream")
+					_, _ = io.WriteString(rw, "data: hello\n\n")
+					_ = http.NewResponseController(rw).Flush()
+					<-r.Context().Done()
+					return
+				}
+				if conn, err := websocket.Accept(rw, r, nil); err == nil {
+					_, _, err = conn.Read(r.Context())
+					ended <- err
+				}
+			}))
+			dial := func(tenant string) (*person, *websocket.Conn) {
+				p := w.person()
+				p.signIn(tenant)
+				conn, _, err := websocket.Dial(t.Context(), "wss://"+host(tenant)+"/", &websocket.DialOptions{HTTPClient: p.client}) //nolint:bodyclose // a WebSocket
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.CloseNow() })
+				return p, conn
+			}
+			p, conn := dial(acme)
+			events := p.open(p.request(http.MethodGet, site(acme)+"/events", nil))
+			if name != "too old" {
+				dial(globex)
+			}
+			over(w, p)
+			_, _, err := conn.Read(t.Context())
+			assert.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err), "the client: %v", err)
+			assert.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(<-ended), "the application")
+			body, err := io.ReadAll(events.Body)
+			require.NoError(t, err)
+			assert.Equal(t, "data: hello\n\n", string(body))
+			if name != "too old" {
+				w.eventually("the streams are forgotten", func() bool { return w.gateway.Streams().Open() == 1 })
+			}
+		})
+	}
+}

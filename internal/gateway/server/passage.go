@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cequence.cloud/saml-operator/internal/gateway/authorization"
+	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/streams"
 )
 
@@ -24,6 +26,8 @@ type passage struct {
 	controller *http.ResponseController
 	streams    *streams.Set
 	stallAfter time.Duration
+	// alive says whether the session goes on.
+	alive func() bool
 	// own are headers of ours for the final response.
 	own      http.Header
 	answered atomic.Bool
@@ -46,8 +50,22 @@ func (x *exchange) pass(application http.Handler, v visit) {
 	}
 	defer x.Application.Leave()
 	p, r := newPassage(x.w, withVisit(x.r, v), x.Streams, x.StallTimeout)
+	p.alive = func() bool { return x.goesOn(v.session) }
 	defer p.end()
 	application.ServeHTTP(p, r)
+}
+
+// goesOn says whether a session counts that did when its stream began. The
+// stream itself is use of it.
+func (x *exchange) goesOn(s session.Session) bool {
+	now := *x
+	now.tenant = x.Tenants.ByHost(x.tenant.Config.Host)
+	if now.tenant == nil || now.tenant.Config.Disabled || bindingOf(now.tenant) != x.binding {
+		return false
+	}
+	s.SeenAt = x.Now()
+	return session.Check(s, now.policy(), x.Revocations, s.SeenAt) == nil &&
+		now.tenant.Authorization.Admit(authorization.Subject{Email: s.Email, Groups: s.Groups, GroupsIncomplete: s.GroupsIncomplete}) == nil
 }
 
 // notPassed answers a request whose passage has failed before the application's
@@ -152,7 +170,7 @@ func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, fmt.Errorf("take over connection: %w", err)
 	}
 	p.answer()
-	return p.streams.WebSocket(conn, p.stallAfter), rw, nil
+	return p.streams.WebSocket(conn, p.stallAfter, p.alive), rw, nil
 }
 
 // Unwrap is for http.ResponseController.
@@ -161,7 +179,7 @@ func (p *passage) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 // receive has the body of a stream of events end with the gateway.
 func (p *passage) receive(response *http.Response) {
 	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err == nil && kind == "text/event-stream" {
-		response.Body = p.streams.Events(response.Body)
+		response.Body = p.streams.Events(response.Body, p.alive)
 	}
 }
 

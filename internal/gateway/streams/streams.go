@@ -1,11 +1,14 @@
-// Package streams ends what would never end by itself when a gateway stops:
-// WebSockets and streams of events. Everything else is a request that finishes.
+// Package streams ends what would never end by itself, WebSockets and streams of
+// events, when a gateway stops or the session is over with which they began.
+// Everything else is a request that finishes.
 package streams
 
 import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +30,45 @@ type Set struct {
 
 // stream is open until it is removed from its set.
 type stream interface {
-	// end has the stream end soon. It does not block.
-	end()
+	// end has the stream end soon, and says why. It does not block.
+	end(cause)
+	// goesOn says whether the session does.
+	goesOn() bool
+}
+
+// cause is why a stream ends.
+type cause int
+
+const (
+	stopping cause = iota
+	sessionOver
+)
+
+// reviewInterval is how long a stream may outlive its session.
+const reviewInterval = time.Second
+
+// Run ends the streams whose sessions are over, until ctx ends.
+func (s *Set) Run(ctx context.Context) {
+	for tick := time.NewTicker(reviewInterval); ; {
+		select {
+		case <-tick.C:
+			s.review()
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+	}
+}
+
+func (s *Set) review() {
+	s.mu.Lock()
+	open := slices.Collect(maps.Keys(s.open))
+	s.mu.Unlock()
+	for _, stream := range open {
+		if !stream.goesOn() {
+			stream.end(sessionOver)
+		}
+	}
 }
 
 // Open is how many streams are open.
@@ -40,7 +80,7 @@ func (s *Set) End() {
 	defer s.mu.Unlock()
 	s.ending = true
 	for open := range s.open {
-		open.end()
+		open.end(stopping)
 	}
 }
 
@@ -74,7 +114,7 @@ func (s *Set) add(added stream) {
 	s.open[added] = struct{}{}
 	s.count.Store(int64(len(s.open)))
 	if s.ending {
-		added.end()
+		added.end(stopping)
 	}
 }
 
@@ -91,9 +131,10 @@ func (s *Set) remove(removed stream) {
 
 // Events returns the body of a stream of server-sent events, which comes to its
 // regular end with the set. A client throws away the event that is cut off by
-// that, and connects anew [HTML 9.2.6].
-func (s *Set) Events(body io.ReadCloser) io.ReadCloser {
-	e := &events{ReadCloser: body, set: s}
+// that, and connects anew [HTML 9.2.6]. So it does when alive, which must not
+// block, says that the session is over.
+func (s *Set) Events(body io.ReadCloser, alive func() bool) io.ReadCloser {
+	e := &events{ReadCloser: body, set: s, alive: alive}
 	s.add(e)
 	return e
 }
@@ -101,10 +142,13 @@ func (s *Set) Events(body io.ReadCloser) io.ReadCloser {
 type events struct {
 	io.ReadCloser
 	set   *Set
+	alive func() bool
 	ended atomic.Bool
 }
 
-func (e *events) end() {
+func (e *events) goesOn() bool { return e.alive() }
+
+func (e *events) end(cause) {
 	if e.ended.CompareAndSwap(false, true) {
 		go func() { _ = e.ReadCloser.Close() }() // Read returns
 	}

@@ -8,19 +8,22 @@ import (
 	"time"
 )
 
-// goingAway is the frame by which a server that stops closes a WebSocket: the
-// status 1001, unmasked [RFC 6455 5.5.1, 7.4.1].
-var goingAway = []byte{0x88, 2, 0x03, 0xe9}
+// closeFrames close a WebSocket by a status, unmasked: 1001, the server goes
+// away, and 1008, a policy forbids it [RFC 6455 5.5.1, 7.4.1].
+var closeFrames = map[cause][]byte{
+	stopping:    {0x88, 2, 0x03, 0xe9},
+	sessionOver: {0x88, 2, 0x03, 0xf0},
+}
 
 // WebSocket returns the connection to the client of a WebSocket. What is
 // written to it must begin with the first frame.
 //
 // A write that the client does not take within stall fails; zero is no limit.
-// At the end of the set the client is sent a close frame between two frames of
+// At the end of the set, or when alive says that the session is over, the client is sent a close frame between two frames of
 // the application, and its answer goes to the application as any other frame:
 // so both see a regular end. A client that does not answer soon is cut off.
-func (s *Set) WebSocket(conn net.Conn, stall time.Duration) net.Conn {
-	w := &webSocket{Conn: conn, set: s, stall: stall}
+func (s *Set) WebSocket(conn net.Conn, stall time.Duration, alive func() bool) net.Conn {
+	w := &webSocket{Conn: conn, set: s, stall: stall, alive: alive}
 	s.add(w)
 	return w
 }
@@ -29,6 +32,7 @@ type webSocket struct {
 	net.Conn
 	set   *Set
 	stall time.Duration
+	alive func() bool
 	once  sync.Once
 
 	// mu is held while something is written.
@@ -70,14 +74,17 @@ func (w *webSocket) Close() error {
 	return w.Conn.Close() //nolint:wrapcheck // a connection's
 }
 
-func (w *webSocket) end() {
+func (w *webSocket) goesOn() bool { return w.alive() }
+
+func (w *webSocket) end(why cause) {
 	w.once.Do(func() {
 		time.AfterFunc(grace, func() { _ = w.Conn.Close() })
-		go w.goAway()
+		go w.tell(closeFrames[why])
 	})
 }
 
-func (w *webSocket) goAway() {
+// tell writes a close frame if that can be done.
+func (w *webSocket) tell(frame []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -88,7 +95,7 @@ func (w *webSocket) goAway() {
 	default:
 		w.told = true
 		_ = w.SetWriteDeadline(time.Now().Add(grace))
-		_, _ = w.Conn.Write(goingAway) // the client may be gone
+		_, _ = w.Conn.Write(frame) // the client may be gone
 	}
 }
 
