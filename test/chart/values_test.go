@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v4/pkg/action"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,8 +26,11 @@ gateway:
   extAuthz: {enabled: true, clientCASecretName: envoy}
   extraArgs: [--audit-retention=2160h]`
 	podSettings = `
-operator: {nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], priorityClassName: system-cluster-critical}
+operator: {nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], priorityClassName: system-cluster-critical,
+  extraVolumes: [{name: metrics, secret: {secretName: metrics}}], extraVolumeMounts: [{name: metrics, mountPath: /metrics, readOnly: true}]}
 gateway:
+  extraVolumes: [{name: ca, configMap: {name: ca}}]
+  extraVolumeMounts: [{name: ca, mountPath: /ca, readOnly: true}]
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [web]}]}]}}}
   topologySpreadConstraints: [{maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule}]
   podAnnotations: {example.com/a: b}
@@ -147,7 +151,7 @@ func TestSecondInstallation(t *testing.T) {
 	}
 }
 
-func TestScheduling(t *testing.T) {
+func TestPods(t *testing.T) {
 	objects := mustTemplate(t, podSettings)
 	operator, gateway := deployment(t, objects, "saml-operator"), deployment(t, objects, "saml-gateway")
 	assert.Equal(t, map[string]string{"pool": "system"}, operator.Spec.Template.Spec.NodeSelector)
@@ -158,9 +162,22 @@ func TestScheduling(t *testing.T) {
 	require.Len(t, constraints, 1)
 	assert.Equal(t, corev1.DoNotSchedule, constraints[0].WhenUnsatisfiable)
 	assert.Equal(t, gateway.Spec.Selector, constraints[0].LabelSelector, "without a selector it would count no pod")
+	assert.Equal(t, "metrics", operator.Spec.Template.Spec.Volumes[0].Name)
+	assert.Contains(t, gateway.Spec.Template.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "ca", MountPath: "/ca", ReadOnly: true})
 	assert.Equal(t, "b", gateway.Spec.Template.Annotations["example.com/a"])
 	assert.Equal(t, "gateway", find(t, objects, "ServiceAccount", "saml-gateway").GetAnnotations()["example.com/role"])
 	assert.Empty(t, find(t, objects, "ServiceAccount", "saml-operator").GetAnnotations())
+}
+
+func TestHelmFindsNothingToSay(t *testing.T) {
+	lint := action.NewLint()
+	lint.Strict = true
+	result := lint.Run([]string{chartDir}, parse(t, flagSettings))
+	assert.Empty(t, result.Errors)
+	for _, message := range result.Messages {
+		// An icon is for catalogues.
+		assert.ErrorContains(t, message.Err, "icon is recommended")
+	}
 }
 
 // The routes of a Gateway that is there already, for hosts of another domain.
