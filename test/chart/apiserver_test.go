@@ -41,6 +41,7 @@ var definitions = map[string][]string{
 	"sigs.k8s.io/gateway-api": {
 		"config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
 		"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+		"config/crd/standard/gateway.networking.k8s.io_referencegrants.yaml",
 	},
 	"github.com/prometheus-operator/prometheus-operator": {
 		"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
@@ -144,7 +145,7 @@ func assertTaken(t *testing.T, objects []*unstructured.Unstructured) {
 // What the guides have for others is what the definitions of these take.
 func TestRecipesForOthers(t *testing.T) {
 	for guide, kinds := range map[string][]string{
-		"envoy.md":   {"NetworkPolicy", "SecurityPolicy", "AuthorizationPolicy"},
+		"envoy.md":   {"NetworkPolicy", "HTTPRoute", "SecurityPolicy", "HTTPRoute", "ReferenceGrant", "AuthorizationPolicy"},
 		"expose.md":  {"ClusterIssuer"},
 		"traefik.md": {"Middleware", "IngressRoute"},
 	} {
