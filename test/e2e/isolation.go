@@ -135,17 +135,31 @@ func (s *suite) token(ctx context.Context, st *step) error {
 	if err := s.Get(ctx, client.ObjectKey{Namespace: rig.Namespace, Name: cluster.Gateway}, &role); err != nil {
 		return err
 	}
+	// What every account may do in this cluster is what one may to whom nobody
+	// has given anything.
+	token, err = s.Kubectl(ctx, "-n", rig.Namespace, "create", "token", "default")
+	if err != nil {
+		return err
+	}
+	config = rest.AnonymousClientConfig(s.Config)
+	config.BearerToken = strings.TrimSpace(token)
+	nobody, err := client.New(config, client.Options{Scheme: apiserver.Scheme()})
+	if err != nil {
+		return err
+	}
 	for _, namespace := range []string{rig.Namespace, otherNamespace, "kube-system"} {
-		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
-		if err := as.Create(ctx, review); err != nil {
+		got, err := mayDo(ctx, as, namespace)
+		if err != nil {
 			return err
 		}
-		want := slices.Clone(everybody)
+		want, err := mayDo(ctx, nobody, namespace)
+		if err != nil {
+			return err
+		}
 		want = append(want, reviews...)
 		if namespace == rig.Namespace {
 			want = append(want, rules(role.Rules)...)
 		}
-		got := reviewed(review.Status.ResourceRules)
 		for _, rule := range got {
 			if !slices.Contains(want, rule) {
 				st.problem("in %s a gateway's token may %s", namespace, rule)
@@ -185,14 +199,8 @@ func (s *suite) token(ctx context.Context, st *step) error {
 	return as.Get(ctx, client.ObjectKey{Namespace: rig.Namespace, Name: "saml-gateway-cookie-key"}, &corev1.Secret{})
 }
 
-// What each authenticated account may do in every cluster (system:basic-user),
-// and what the project's ClusterRole says.
-var (
-	everybody = []string{
-		"create selfsubjectreviews.authentication.k8s.io", "create selfsubjectaccessreviews.authorization.k8s.io", "create selfsubjectrulesreviews.authorization.k8s.io",
-	}
-	reviews = []string{"create tokenreviews.authentication.k8s.io", "create subjectaccessreviews.authorization.k8s.io"}
-)
+// reviews is what the project's ClusterRole says.
+var reviews = []string{"create tokenreviews.authentication.k8s.io", "create subjectaccessreviews.authorization.k8s.io"}
 
 // rules says each right of a role by itself: "get secrets".
 func rules(of []rbacv1.PolicyRule) []string {
@@ -203,12 +211,17 @@ func rules(of []rbacv1.PolicyRule) []string {
 	return said
 }
 
-func reviewed(of []authorizationv1.ResourceRule) []string {
+// mayDo asks for what kubectl auth can-i --list shows.
+func mayDo(ctx context.Context, as client.Client, namespace string) ([]string, error) {
+	review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
+	if err := as.Create(ctx, review); err != nil {
+		return nil, err
+	}
 	var said []string
-	for _, rule := range of {
+	for _, rule := range review.Status.ResourceRules {
 		said = append(said, rights(rule.Verbs, rule.APIGroups, rule.Resources, rule.ResourceNames)...)
 	}
-	return said
+	return said, nil
 }
 
 func rights(verbs, groups, resources, names []string) []string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -99,11 +100,22 @@ func (r *Rig) Converged(ctx context.Context) error {
 	return r.served(ctx, tenants.Items, true)
 }
 
-// Settled says that nothing more is to come: Converged, each tenant is Ready, and
-// the gateway was rolled for it.
+// pendingRollout is on the gateway's Deployment while the operator has a rollout
+// to start, for a deleted tenant too.
+const pendingRollout = "sso.cequence.cloud/rollout-pending-since"
+
+// Settled says that nothing more is to come: Converged, each tenant is Ready, the
+// gateway was rolled for it, and no rollout is due.
 func (r *Rig) Settled(ctx context.Context) error {
 	if err := r.Converged(ctx); err != nil {
 		return err
+	}
+	var gateway appsv1.Deployment
+	if err := r.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: cluster.Gateway}, &gateway); err != nil {
+		return err
+	}
+	if since := gateway.Annotations[pendingRollout]; since != "" {
+		return fmt.Errorf("a rollout of the gateway is due since %s", since)
 	}
 	var tenants v1alpha1.SAMLTenantList
 	if err := r.List(ctx, &tenants, client.InNamespace(Namespace)); err != nil {
