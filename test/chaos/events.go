@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"cequence.cloud/saml-operator/test/rig"
+	"cequence.cloud/saml-operator/test/traffic"
 )
 
-// event is something that happens, and how long it is calm afterwards.
+// event is something that happens, and how long it is until the next one.
 type event struct {
-	do    func(ctx context.Context, r *rig.Rig) (what string, err error)
+	what  string
+	do    func(ctx context.Context, r *rig.Rig) error
 	pause time.Duration
 }
 
-var errNobody = errors.New("there is none at the moment")
+// errSpared: without the last replica nothing could work, and nothing be proved.
+var errSpared = errors.New("this is the last replica at the moment")
 
 // plan returns the events one after the other, as the seed has them.
 func plan(seed uint64, canStop bool) func() event {
@@ -29,56 +35,51 @@ func plan(seed uint64, canStop bool) func() event {
 		e := event{pause: pause}
 		switch {
 		case choice < 30:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) { return "edit", edit(ctx, r, which) }
+			e.what = "edit"
+			e.do = func(ctx context.Context, r *rig.Rig) error { return r.Edit(ctx, tenants[which%len(tenants)]) }
 		case choice < 50:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
-				return "gateway pod killed", killGateway(ctx, r, which)
-			}
+			e.what = "gateway pod killed"
+			e.do = func(ctx context.Context, r *rig.Rig) error { return killGateway(ctx, r, which) }
 		case choice < 62:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
-				return "operator's leader killed", killLeader(ctx, r)
+			e.what = "operator's leader killed"
+			e.do = func(ctx context.Context, r *rig.Rig) error {
+				_, err := r.KillLeader(ctx)
+				return err
 			}
 		case choice < 72:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
-				return "PostgreSQL away", r.WithoutDatabase(ctx, long)
-			}
+			e.what = "PostgreSQL away"
+			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutDatabase(ctx, long) }
 		case choice < 82 && canStop:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
-				return "API server away", r.WithoutAPIServer(ctx, long)
-			}
+			e.what = "API server away"
+			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutAPIServer(ctx, long) }
 		case choice < 92:
-			e.do = func(ctx context.Context, r *rig.Rig) (string, error) {
-				return "identity provider away", r.WithoutProvider(ctx, r.Providers[which%len(r.Providers)], long)
+			e.what = "identity provider away"
+			e.do = func(ctx context.Context, r *rig.Rig) error {
+				return r.WithoutProvider(ctx, r.Providers[which%len(r.Providers)], long)
 			}
 		default:
-			e.do = func(_ context.Context, r *rig.Rig) (string, error) {
-				return "signing key replaced", r.SwitchKey(r.Providers[which%len(r.Providers)])
-			}
+			e.what = "signing key replaced"
+			e.do = func(_ context.Context, r *rig.Rig) error { return r.SwitchKey(r.Providers[which%len(r.Providers)]) }
 		}
 		return e
 	}
 }
 
-// edit is given up after a while: then it has not been made.
-func edit(ctx context.Context, r *rig.Rig, which int) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	return r.Edit(ctx, tenants[which%len(tenants)])
-}
-
+// killGateway kills one of several pods that are ready.
 func killGateway(ctx context.Context, r *rig.Rig, which int) error {
 	pods, err := r.GatewayPods(ctx)
 	if err != nil {
 		return err
 	}
-	if len(pods) == 0 {
-		return errNobody
+	if len(pods) < 2 || !r.Calm(traffic.Replica) || slices.ContainsFunc(pods, func(p corev1.Pod) bool { return !ready(&p) }) {
+		return errSpared
 	}
 	_, err = r.KillGateway(ctx, &pods[which%len(pods)])
 	return err
 }
 
-func killLeader(ctx context.Context, r *rig.Rig) error {
-	_, err := r.KillLeader(ctx)
-	return err
+func ready(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }

@@ -126,21 +126,47 @@ func run(ctx context.Context, o rig.Options, duration time.Duration, seed uint64
 	return a, ctx.Err()
 }
 
-// play does what the plan says until ctx ends, and counts what it did.
+// play does what the plan says until ctx ends, and counts what it did. Of one
+// part there is one event at a time; those of different parts overlap.
 func play(ctx context.Context, r *rig.Rig, next func() event) map[string]int {
-	events := map[string]int{}
-	began := time.Now()
-	for ctx.Err() == nil {
-		e := next()
-		// What has begun is finished: nothing is left stopped.
-		what, err := e.do(context.WithoutCancel(ctx), r)
-		if err != nil {
+	var (
+		mu      sync.Mutex
+		playing sync.WaitGroup
+		busy    = map[string]bool{}
+		events  = map[string]int{}
+		began   = time.Now()
+	)
+	tell := func(what string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, errSpared):
+			return
+		case err != nil:
 			what += ", in vain"
 		}
 		events[what]++
-		fmt.Printf("%6.1f s  %s\n", time.Since(began).Seconds(), strings.TrimSpace(fmt.Sprintf("%s %v", what, errText(err))))
+		fmt.Println(strings.TrimSpace(fmt.Sprintf("%6.1f s  %s %s", time.Since(began).Seconds(), what, errText(err))))
+	}
+	for ctx.Err() == nil {
+		e := next()
+		mu.Lock()
+		free := !busy[e.what]
+		busy[e.what] = true
+		mu.Unlock()
+		if free {
+			playing.Go(func() {
+				// What has begun is finished: nothing is left stopped.
+				err := e.do(context.WithoutCancel(ctx), r)
+				tell(e.what, err)
+				mu.Lock()
+				defer mu.Unlock()
+				busy[e.what] = false
+			})
+		}
 		rig.Pause(ctx, e.pause)
 	}
+	playing.Wait()
 	return events
 }
 

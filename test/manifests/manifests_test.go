@@ -445,6 +445,7 @@ func TestReplicasOnPostgreSQL(t *testing.T) {
 		assert.Subset(t, gateway.Args, []string{
 			"--database-url-file=/var/run/secrets/saml-gateway/url", "--cookie-key-file=/var/run/secrets/saml-gateway/cookie.key",
 			"--identity-key-file=/var/run/secrets/saml-gateway/identity.pem", "--tls-key-file=/tls/tls.key",
+			"--drain-delay=10s", // or connections are refused until each node has noticed
 		}, name)
 		for _, arg := range gateway.Args {
 			assert.NotContains(t, arg, "--data-dir", name)

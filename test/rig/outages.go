@@ -22,6 +22,10 @@ const (
 	// databaseNoticed: connections are made anew.
 	databaseNoticed = 5 * time.Second
 	providerNoticed = time.Second
+	// leaderNoticed: a Lease is good for 15 s, and then another one starts.
+	leaderNoticed = 25 * time.Second
+	// apiServerNoticed: operators that could not renew it have ended.
+	apiServerNoticed = 45 * time.Second
 	// keyNoticed is what a key that was replaced without warning may take.
 	keyNoticed = 10 * time.Second
 )
@@ -37,6 +41,11 @@ func (r *Rig) Outages() []traffic.Outage {
 	return outages
 }
 
+// Calm says whether no outage of a part is felt any more.
+func (r *Rig) Calm(part traffic.Part) bool {
+	return !slices.ContainsFunc(r.Outages(), func(o traffic.Outage) bool { return o.Part == part && o.To.After(time.Now()) })
+}
+
 // begin notes that a part is away from now on; end that it is back, and how long
 // that may go unnoticed.
 func (r *Rig) begin(part traffic.Part, tenant string) (end func(noticed time.Duration)) {
@@ -47,7 +56,8 @@ func (r *Rig) begin(part traffic.Part, tenant string) (end func(noticed time.Dur
 	return func(noticed time.Duration) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		o.To = time.Now().Add(noticed)
+		o.Back = time.Now()
+		o.To = o.Back.Add(noticed)
 	}
 }
 
@@ -57,7 +67,8 @@ func (r *Rig) KillLeader(ctx context.Context) (how string, err error) {
 	if err != nil {
 		return "", err
 	}
-	r.begin(traffic.Operator, "")(0)
+	end := r.begin(traffic.Operator, "")
+	defer end(leaderNoticed)
 	return r.Kill(ctx, &leader)
 }
 
@@ -72,7 +83,7 @@ func (r *Rig) KillGateway(ctx context.Context, pod *corev1.Pod) (how string, err
 // WithoutAPIServer stops the API server for that long.
 func (r *Rig) WithoutAPIServer(ctx context.Context, d time.Duration) error {
 	end := r.begin(traffic.APIServer, "")
-	defer end(0)
+	defer end(apiServerNoticed)
 	return r.without(ctx, d,
 		func() error { return r.Cluster.Stop(ctx, "kube-apiserver") },
 		func() error { return r.Cluster.Start(context.WithoutCancel(ctx), "kube-apiserver") })

@@ -58,12 +58,12 @@ const (
 	Operator  Part = "operator"
 )
 
-// Outage is a time in which a part was away. Its end includes what it takes
-// until everybody has noticed that the part is back.
+// Outage is a time in which a part was away. To is later than Back by what it
+// takes until everybody has noticed that the part is back.
 type Outage struct {
-	Part     Part
-	Tenant   string
-	From, To time.Time
+	Part           Part
+	Tenant         string
+	From, Back, To time.Time
 }
 
 // Explains says whether an attempt had to fail as it did, since the part was
@@ -86,6 +86,57 @@ func (o Outage) Explains(a Attempt) bool {
 		return a.Kind == SignIn && !f.AtIDP && f.Status == http.StatusForbidden && a.Tenant == o.Tenant
 	}
 	return false
+}
+
+// What one outage adds to another, by the product's own bounds.
+const (
+	// sinceFetch: an operator that works fetches a new key in this time.
+	sinceFetch = 10 * time.Second
+	// betweenFetches: the gateway asks for a tenant once in 30 s.
+	betweenFetches = 30 * time.Second
+	// sinceProvider: a host that was away is probed once a minute.
+	sinceProvider = time.Minute
+	// sinceAPIServer: nobody takes a dead pod's address out before.
+	sinceAPIServer = 10 * time.Second
+)
+
+// Together extends outages by others that came together with them: nobody
+// fetches a new key without operator, API server and identity provider, and
+// nobody is told that a pod is dead without the API server.
+func Together(outages []Outage) []Outage {
+	together := slices.Clone(outages)
+	// What is extended may meet the next one.
+	for grown := true; grown; {
+		grown = false
+		for i := range together {
+			for j, other := range together {
+				if until := extension(together[i], other); i != j && until.After(together[i].To) {
+					together[i].To, grown = until, true
+				}
+			}
+		}
+	}
+	return together
+}
+
+// extension is until when o lasts because of other, the zero time if that makes
+// no difference. Those of the same part do not extend each other for ever, since
+// it counts when they began.
+func extension(o, other Outage) time.Time {
+	if o.To.Before(other.From) || other.To.Before(o.From) {
+		return time.Time{}
+	}
+	switch {
+	case o.Part == Key && (other.Part == Operator || other.Part == APIServer):
+		return other.To.Add(sinceFetch)
+	case o.Part == Key && other.Part == Provider && other.Tenant == o.Tenant:
+		return other.To.Add(sinceProvider + sinceFetch)
+	case o.Part == Key && other.Part == Key && other.Tenant == o.Tenant:
+		return other.From.Add(betweenFetches + sinceFetch)
+	case o.Part == Replica && other.Part == APIServer:
+		return other.Back.Add(sinceAPIServer)
+	}
+	return time.Time{}
 }
 
 // Count of attempts of one kind.
@@ -141,6 +192,7 @@ func (a Account) Problems() []string {
 // Judge draws up the account of attempts, of which outages explain some.
 func Judge(attempts []Attempt, outages []Outage) Account {
 	var account Account
+	outages = Together(outages)
 	took := map[Kind][]time.Duration{}
 	span := map[Kind][2]time.Time{}
 	for _, a := range attempts {

@@ -54,6 +54,29 @@ func TestOutagesExplainWhatTheyTakeAway(t *testing.T) {
 	}
 }
 
+func TestOutagesThatComeTogether(t *testing.T) {
+	key := traffic.Outage{Part: traffic.Key, Tenant: "acme", From: at(0), To: at(10)}
+	killed := traffic.Outage{Part: traffic.Replica, From: at(0), To: at(10)}
+	for name, c := range map[string]struct {
+		first, second traffic.Outage
+		want          int
+	}{
+		"alone":                             {key, traffic.Outage{Part: traffic.Database, From: at(5), To: at(60)}, 10},
+		"without the operator":              {key, traffic.Outage{Part: traffic.Operator, From: at(-5), To: at(20)}, 30},
+		"without the API server":            {key, traffic.Outage{Part: traffic.APIServer, From: at(5), To: at(20)}, 30},
+		"without the identity provider":     {key, traffic.Outage{Part: traffic.Provider, Tenant: "acme", From: at(5), To: at(20)}, 90},
+		"another identity provider":         {key, traffic.Outage{Part: traffic.Provider, Tenant: "globex", From: at(5), To: at(20)}, 10},
+		"a second key":                      {key, traffic.Outage{Part: traffic.Key, Tenant: "acme", From: at(5), To: at(15)}, 45},
+		"before":                            {key, traffic.Outage{Part: traffic.APIServer, From: at(-9), To: at(-1)}, 10},
+		"after":                             {key, traffic.Outage{Part: traffic.APIServer, From: at(11), To: at(20)}, 10},
+		"a dead pod without the API server": {killed, traffic.Outage{Part: traffic.APIServer, From: at(5), Back: at(15), To: at(40)}, 25},
+		"a dead pod without the database":   {killed, traffic.Outage{Part: traffic.Database, From: at(5), To: at(20)}, 10},
+	} {
+		together := traffic.Together([]traffic.Outage{c.first, c.second})
+		assert.Equal(t, at(c.want), together[0].To, name)
+	}
+}
+
 func TestAccount(t *testing.T) {
 	attempts := []traffic.Attempt{
 		{Kind: traffic.SignIn, Tenant: "acme", From: at(0), To: at(1)},
