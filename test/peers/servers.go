@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -173,21 +172,4 @@ func tell(w http.ResponseWriter, r *http.Request) {
 // Site is the tenant as its people know it, below a base domain.
 func (p *Provider) Site(baseDomain string) *traffic.Site {
 	return &traffic.Site{Tenant: p.Tenant, Origin: "https://" + p.Tenant + "." + baseDomain, IDP: p.IDP, Users: p.Users}
-}
-
-// Reachable waits until an address takes connections.
-func Reachable(ctx context.Context, address string) error {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			return connection.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", address, err)
-		case <-ticker.C:
-		}
-	}
 }
