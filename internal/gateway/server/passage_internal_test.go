@@ -28,14 +28,13 @@ func BenchmarkPassage(b *testing.B) {
 	s := &Server{Options: Options{
 		Log: log, Streams: &streams.Set{}, StallTimeout: time.Minute, Application: admission.New(100, 10, time.Second),
 	}}
-	s.proxy = newProxy(&url.URL{Scheme: "http", Host: "app"}, time.Minute, log, s.notPassed)
-	s.proxy.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+	s.proxy = newProxy(&url.URL{Scheme: "http", Host: "app"}, roundTripper(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader(page)), ContentLength: int64(len(page)), Request: r}, nil
-	})
+	}), log, s.notPassed)
 	v := visit{tenant: "acme", host: "acme.s.localhost", session: session.Session{StableID: "alice", Email: "alice@acme.example"}}
 	for name, pass := range map[string]func(*exchange){
 		"plain":   func(x *exchange) { x.proxy.ServeHTTP(x.w, withVisit(x.r, v)) },
-		"bounded": func(x *exchange) { x.pass(v) },
+		"bounded": func(x *exchange) { x.pass(x.proxy, v) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
