@@ -89,7 +89,7 @@ func (w *webSocket) tell(frame []byte) {
 	defer w.mu.Unlock()
 	switch {
 	case w.frames.closed: // the application was first
-	case false:
+	case !w.frames.between():
 		// The rest of the frame may never come.
 		_ = w.Conn.Close()
 	default:
