@@ -49,8 +49,9 @@ func TestE5_ASwitchThatNobodyAnnounces(t *testing.T) {
 	if _, err := idp.AddKey(); err != nil {
 		t.Fatal(err)
 	}
+	before := o.asked.Load() // it may have been asked while the certificate was not known
 	w.person().signIn(acme)
-	if n := o.asked.Load(); n != 1 {
+	if n := o.asked.Load() - before; n != 1 {
 		t.Errorf("the operator was asked %d times", n)
 	}
 }
