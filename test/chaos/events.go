@@ -31,25 +31,25 @@ func plan(seed uint64, canStop bool) func() event {
 	}
 	return func() event {
 		// Drawn whatever comes of it, so that one seed is one story.
-		choice, which, long, pause := random.IntN(100), random.IntN(1<<16), between(5*time.Second, 30*time.Second), between(2*time.Second, 8*time.Second)
+		choice, which, long, pause := random.IntN(100), random.IntN(1<<16), between(5*time.Second, 30*time.Second), between(3*time.Second, 10*time.Second)
 		e := event{pause: pause}
 		switch {
-		case choice < 30:
+		case choice < 35:
 			e.what = "edit"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return r.Edit(ctx, tenants[which%len(tenants)]) }
-		case choice < 50:
+		case choice < 58:
 			e.what = "gateway pod killed"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return killGateway(ctx, r, which) }
-		case choice < 62:
+		case choice < 68:
 			e.what = "operator's leader killed"
 			e.do = func(ctx context.Context, r *rig.Rig) error {
 				_, err := r.KillLeader(ctx)
 				return err
 			}
-		case choice < 72:
+		case choice < 76:
 			e.what = "PostgreSQL away"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutDatabase(ctx, long) }
-		case choice < 82 && canStop:
+		case choice < 81 && canStop:
 			e.what = "API server away"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutAPIServer(ctx, long) }
 		case choice < 92:

@@ -24,8 +24,8 @@ const (
 	providerNoticed = time.Second
 	// leaderNoticed: a Lease is good for 15 s, and then another one starts.
 	leaderNoticed = 25 * time.Second
-	// apiServerNoticed: operators that could not renew it have ended.
-	apiServerNoticed = 45 * time.Second
+	// apiServerNoticed: operator and gateway watch again within a minute.
+	apiServerNoticed = 70 * time.Second
 	// keyNoticed is what a key that was replaced without warning may take.
 	keyNoticed = 10 * time.Second
 )

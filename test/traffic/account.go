@@ -96,8 +96,11 @@ const (
 	betweenFetches = 30 * time.Second
 	// sinceProvider: a host that was away is probed once a minute.
 	sinceProvider = time.Minute
-	// sinceAPIServer: nobody takes a dead pod's address out before.
-	sinceAPIServer = 10 * time.Second
+	// sinceAPIServer: who watches something at an API server that was away asks
+	// again within a minute, as client-go does. kube-proxy takes a dead pod's
+	// address out no sooner, and a pod that has started meanwhile learns of its
+	// tenants no sooner.
+	sinceAPIServer = 70 * time.Second
 )
 
 // Together extends outages by others that came together with them: nobody
