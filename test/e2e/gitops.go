@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"cequence.cloud/saml-operator/api/v1alpha1"
-	"cequence.cloud/saml-operator/test/cluster"
 	"cequence.cloud/saml-operator/test/gitops"
 	"cequence.cloud/saml-operator/test/rig"
 )
@@ -25,7 +24,7 @@ const applications = 5
 func (s *suite) gitOps(ctx context.Context, st *step) error {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
 	defer cancel()
-	if err := cluster.Wait(ctx, s.Settled); err != nil {
+	if err := s.atRest(ctx); err != nil {
 		return err
 	}
 	before, err := s.gatewayRevision(ctx)
@@ -40,7 +39,7 @@ func (s *suite) gitOps(ctx context.Context, st *step) error {
 	if err := apply(); err != nil {
 		return err
 	}
-	if err := cluster.Wait(ctx, s.Settled); err != nil {
+	if err := s.atRest(ctx); err != nil {
 		return err
 	}
 	if after, err := s.gatewayRevision(ctx); err != nil || after != before {
@@ -59,10 +58,11 @@ func (s *suite) gitOps(ctx context.Context, st *step) error {
 	if err != nil {
 		return err
 	}
-	for _, what := range versions.Changed(after) {
+	changed := versions.Changed(after)
+	for _, what := range changed {
 		st.problem("after applying again, %s", what)
 	}
-	st.fact("applied", "%d times, %d objects, none written", applications, len(after))
+	st.fact("applied", "%d times, %d of %d objects written", applications, len(changed), len(after))
 	// What Argo CD and Flux call drift.
 	if difference, err := s.Kubectl(ctx, "diff", "--server-side", "--force-conflicts", "--field-manager=gitops", "-k", s.Directory()); err != nil {
 		st.problem("not synced: %v: %s", err, difference)

@@ -118,10 +118,10 @@ func (r *report) finish(file string) error {
 func verdict(steps []*step) result {
 	whole := passed
 	for _, s := range steps {
-		switch {
-		case s.Result == failed:
+		switch s.Result {
+		case failed:
 			return failed
-		case s.Result == notRun:
+		case notRun:
 			whole = notRun
 		}
 	}

@@ -16,14 +16,9 @@ func (s *suite) settled(ctx context.Context, st *step) error {
 	waiting, cancel := context.WithTimeout(ctx, 6*time.Minute)
 	defer cancel()
 	began := time.Now()
-	if err := cluster.Wait(waiting, s.Settled); err != nil {
+	if err := s.atRest(waiting); err != nil {
 		return err
 	}
-	if err := cluster.Wait(waiting, s.NoPodEnds); err != nil {
-		return err
-	}
-	// Events and EndpointSlices follow the pods.
-	rig.Pause(ctx, 10*time.Second)
 	st.fact("settled", "after %s", seconds(time.Since(began)))
 	_, err := s.under(ctx, st, usualSignIns, usualRequests, func(ctx context.Context) error {
 		before, err := s.Versions(ctx, rig.Namespace)
@@ -43,4 +38,17 @@ func (s *suite) settled(ctx context.Context, st *step) error {
 		return nil
 	})
 	return err
+}
+
+// atRest waits until all has settled, the last of the old pods has ended, and
+// Events and EndpointSlices, which follow the pods, are written.
+func (s *suite) atRest(ctx context.Context) error {
+	if err := cluster.Wait(ctx, s.Settled); err != nil {
+		return err
+	}
+	if err := cluster.Wait(ctx, s.NoPodEnds); err != nil {
+		return err
+	}
+	rig.Pause(ctx, 10*time.Second)
+	return nil
 }

@@ -200,10 +200,10 @@ func (a *Attacker) reuseSession(ctx context.Context, to *Site) {
 			continue
 		}
 		one := Attacks{Tried: 1}
-		response, err := a.do(ctx, a.anyReplica(), http.MethodGet, to.Origin+workPath, nil, []*http.Cookie{other.session})
+		got, err := a.do(ctx, a.anyReplica(), http.MethodGet, to.Origin+workPath, nil, []*http.Cookie{other.session})
 		if err == nil {
 			one.Answered = 1
-			if response.StatusCode == http.StatusOK {
+			if got.status == http.StatusOK {
 				one.Accepted = 1
 			}
 		}
@@ -236,16 +236,15 @@ type request struct {
 
 // begin starts a sign-in at some replica.
 func (a *Attacker) begin(ctx context.Context, site *Site) (request, error) {
-	response, err := a.do(ctx, a.anyReplica(), http.MethodGet, site.Origin+loginPath+"?return_to=%2Fwork", nil, nil)
+	got, err := a.do(ctx, a.anyReplica(), http.MethodGet, site.Origin+loginPath+"?return_to=%2Fwork", nil, nil)
 	if err != nil {
 		return request{}, err
 	}
-	location, err := response.Location()
-	if err != nil {
-		return request{}, fmt.Errorf("%s answered %d: %w", loginPath, response.StatusCode, err)
+	if got.location == nil {
+		return request{}, fmt.Errorf("%s answered %d", loginPath, got.status)
 	}
-	id, err := requestID(location)
-	return request{id: id, cookies: response.Cookies()}, err
+	id, err := requestID(got.location)
+	return request{id: id, cookies: got.cookies}, err
 }
 
 // requestID reads it from the URL of the Redirect binding. [SAMLBind 3.4.4.1]
@@ -271,7 +270,7 @@ func (a *Attacker) post(ctx context.Context, replica string, to *Site, response 
 	if err != nil {
 		return nil, err
 	}
-	for _, cookie := range got.Cookies() {
+	for _, cookie := range got.cookies {
 		if cookie.Name == sessionCookie && cookie.Value != "" && cookie.MaxAge >= 0 {
 			return cookie, nil
 		}
@@ -281,16 +280,23 @@ func (a *Attacker) post(ctx context.Context, replica string, to *Site, response 
 
 var errNoReplica = errors.New("the gateway has no replica")
 
-// do sends a request to a replica by itself, and reads the answer to its end.
-func (a *Attacker) do(ctx context.Context, replica, method, to string, form url.Values, cookies []*http.Cookie) (*http.Response, error) {
+// reply is an answer of the gateway that was read to its end.
+type reply struct {
+	status   int
+	location *url.URL // nil for none
+	cookies  []*http.Cookie
+}
+
+// do sends a request to a replica by itself.
+func (a *Attacker) do(ctx context.Context, replica, method, to string, form url.Values, cookies []*http.Cookie) (reply, error) {
 	if replica == "" {
-		return nil, errNoReplica
+		return reply{}, errNoReplica
 	}
 	ctx, cancel := context.WithTimeout(ctx, attackTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, to, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	r.Header.Set("Accept", "text/html")
 	if method == http.MethodPost {
@@ -308,11 +314,15 @@ func (a *Attacker) do(ctx context.Context, replica, method, to string, form url.
 	}
 	response, err := transport.RoundTrip(r)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
+	got := reply{status: response.StatusCode, cookies: response.Cookies()}
+	if location, err := response.Location(); err == nil {
+		got.location = location
+	}
 	_, err = io.Copy(io.Discard, response.Body)
-	return response, err
+	return got, err
 }
 
 // answer of the site's own identity provider to its request.
