@@ -49,7 +49,7 @@ func plan(seed uint64, canStop bool) func() event {
 		case choice < 76:
 			e.what = "PostgreSQL away"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutDatabase(ctx, long) }
-		case choice < 81 && canStop:
+		case choice < 80 && canStop:
 			e.what = "API server away"
 			e.do = func(ctx context.Context, r *rig.Rig) error { return r.WithoutAPIServer(ctx, long) }
 		case choice < 92:

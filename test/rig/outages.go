@@ -24,8 +24,9 @@ const (
 	providerNoticed = time.Second
 	// leaderNoticed: a Lease is good for 15 s, and then another one starts.
 	leaderNoticed = 25 * time.Second
-	// apiServerNoticed: operator and gateway watch again within a minute.
-	apiServerNoticed = 70 * time.Second
+	// apiServerNoticed: kube-proxy watches again within a minute, and then
+	// operator and gateway within another.
+	apiServerNoticed = 130 * time.Second
 	// keyNoticed is what a key that was replaced without warning may take.
 	keyNoticed = 10 * time.Second
 )

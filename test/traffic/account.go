@@ -96,11 +96,10 @@ const (
 	betweenFetches = 30 * time.Second
 	// sinceProvider: a host that was away is probed once a minute.
 	sinceProvider = time.Minute
-	// sinceAPIServer: who watches something at an API server that was away asks
-	// again within a minute, as client-go does. kube-proxy takes a dead pod's
-	// address out no sooner, and a pod that has started meanwhile learns of its
-	// tenants no sooner.
-	sinceAPIServer = 70 * time.Second
+	// sinceAPIServer: kube-proxy asks an API server that was away again within a
+	// minute, as client-go does, and until then it leads nobody there and to dead
+	// pods; who watches through it follows within another one.
+	sinceAPIServer = 130 * time.Second
 )
 
 // Together extends outages by others that came together with them: nobody

@@ -69,7 +69,7 @@ func TestOutagesThatComeTogether(t *testing.T) {
 		"a second key":                      {key, traffic.Outage{Part: traffic.Key, Tenant: "acme", From: at(5), To: at(15)}, 45},
 		"before":                            {key, traffic.Outage{Part: traffic.APIServer, From: at(-9), To: at(-1)}, 10},
 		"after":                             {key, traffic.Outage{Part: traffic.APIServer, From: at(11), To: at(20)}, 10},
-		"a dead pod without the API server": {killed, traffic.Outage{Part: traffic.APIServer, From: at(5), Back: at(15), To: at(40)}, 85},
+		"a dead pod without the API server": {killed, traffic.Outage{Part: traffic.APIServer, From: at(5), Back: at(15), To: at(40)}, 145},
 		"a dead pod without the database":   {killed, traffic.Outage{Part: traffic.Database, From: at(5), To: at(20)}, 10},
 	} {
 		together := traffic.Together([]traffic.Outage{c.first, c.second})
