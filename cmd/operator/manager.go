@@ -82,6 +82,9 @@ func runManager(ctx context.Context, args []string) error {
 	}
 	// The API server's priority and fairness protects it from us.
 	cluster.QPS = -1
+	if err := awaitAPIServer(ctx, cluster, ctrl.Log); err != nil {
+		return err
+	}
 	mgr, err := controllers.NewManager(ctx, cluster, controllers.Options{
 		Namespace: *namespace, Fetcher: fetcher, BaseDomain: base, RefreshInterval: *refresh, Gateway: *gateway,
 		Rollout:        rollout.Settings{Structural: *mode == rolloutStructural, Quiet: *quiet, MaxWait: *maxWait, Interval: *interval},
