@@ -8,6 +8,9 @@
 # saml-operator-other; then the flags say which images to install, and where
 # pods reach this machine (-tag, -image-prefix, -address).
 #
+# With PREVIOUS=REVISION, e2e begins with that version of the product, manifests
+# and images, and upgrades it to this one and back before all else.
+#
 # It exits with 77 where the suite cannot be run, and says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,6 +50,13 @@ for version in suite-1 suite-2; do
 	[[ $suite == e2e || $version == suite-1 ]] || continue
 	bin/image -out "$images/$version" -version "$version" saml-operator=./cmd/operator saml-gateway=./cmd/gateway
 done
+previous=out/$suite/previous
+rm -rf "$previous"
+if [[ $suite == e2e && -n ${PREVIOUS:-} ]]; then
+	mkdir -p "$previous"
+	git archive "$PREVIOUS" | tar -x -C "$previous"
+	bin/image -source "$previous" -out "$images/previous" -version suite-0 saml-operator=./cmd/operator saml-gateway=./cmd/gateway
+fi
 bin/image -out "$images/suite-1" registry.k8s.io/pause:3.10=./hack/node/pause
 
 end() { "${node[@]}" down || echo "$suite: the node did not end" >&2; }
@@ -56,5 +66,9 @@ flags=(-out="out/$suite.json" -node="${node[*]}" -tag=suite-1)
 if [[ $suite == e2e ]]; then
 	"${node[@]}" load "$images"/suite-2/*.tar
 	flags+=(-next-tag=suite-2)
+	if [[ -n ${PREVIOUS:-} ]]; then
+		"${node[@]}" load "$images"/previous/*.tar
+		flags+=(-previous="$previous/config" -previous-tag=suite-0)
+	fi
 fi
 "${node[@]}" exec "bin/$suite" "${flags[@]}" "$@"

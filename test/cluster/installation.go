@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -36,6 +37,8 @@ type Installation struct {
 	Authorities []byte
 	// Certificate and Key are the gateway's, PEM.
 	Certificate, Key []byte
+	// Manifests is the directory with config/default; empty for that of this tree.
+	Manifests string
 	// Replicas of the gateway.
 	Replicas int
 	// ImagePrefix is where the images are, such as registry.example/sso/.
@@ -45,8 +48,8 @@ type Installation struct {
 	Binding string
 }
 
-// write writes the kustomization to a directory below the repository's root,
-// where config is.
+// write writes the kustomization to a directory. The current one is the
+// repository's root, where config is.
 func (i Installation) write(directory string) error {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
@@ -55,7 +58,7 @@ func (i Installation) write(directory string) error {
 	if err != nil {
 		return err
 	}
-	config, err := filepath.Abs("config")
+	config, err := filepath.Abs(cmp.Or(i.Manifests, "config"))
 	if err != nil {
 		return err
 	}
@@ -64,10 +67,8 @@ func (i Installation) write(directory string) error {
 		return err
 	}
 	var text bytes.Buffer
-	err = template.Must(template.New("kustomization").Parse(kustomization)).Execute(&text, struct {
-		Installation
-		Manifests string
-	}{i, manifests})
+	i.Manifests = manifests
+	err = template.Must(template.New("kustomization").Parse(kustomization)).Execute(&text, i)
 	if err != nil {
 		return err
 	}

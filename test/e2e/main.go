@@ -36,6 +36,9 @@ func main() {
 	var o rig.Options
 	out := flag.String("out", "out/e2e.json", "file for the report")
 	next := flag.String("next-tag", "", "tag of the images to upgrade to; empty to leave the upgrade out")
+	previous := version{}
+	flag.StringVar(&previous.manifests, "previous", "", "directory of the manifests (config) of the version to begin with; empty for this one")
+	flag.StringVar(&previous.tag, "previous-tag", "", "tag of its images")
 	only := flag.String("steps", "1,2,3,4,5,6,7,8", "which steps to run; the first is always run")
 	flag.StringVar(&o.Node, "node", "", "`command` that stops and starts the control plane of a node of ours; empty if the cluster is another one")
 	flag.StringVar(&o.Address, "address", "", "address of this machine at which pods reach it; empty if it is a node of the cluster")
@@ -49,7 +52,12 @@ func main() {
 	}
 	o.Directory = filepath.Join(filepath.Dir(*out), "e2e")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	s := &suite{report: report{Began: time.Now(), out: os.Stdout}, next: *next, steps: strings.Split(*only, ",")}
+	s := &suite{
+		report: report{Began: time.Now(), out: os.Stdout}, this: version{tag: o.Tag}, previous: previous, next: *next, steps: strings.Split(*only, ","),
+	}
+	if previous.manifests != "" {
+		o.Manifests, o.Tag = previous.manifests, previous.tag
+	}
 	err := errors.Join(s.run(ctx, o), s.finish(*out))
 	stop()
 	if err != nil {
@@ -77,8 +85,10 @@ const (
 type suite struct {
 	report
 	*rig.Rig
-	next  string
-	steps []string
+	// The suite begins with the previous version, if there is one.
+	this, previous version
+	next           string
+	steps          []string
 	// absent is the identity provider that is away for ten minutes.
 	absent *peers.Provider
 }
@@ -104,6 +114,9 @@ func (s *suite) run(ctx context.Context, o rig.Options) (err error) {
 	s.absent = s.Providers[2]
 	s.Load.Set(usualSignIns, usualRequests)
 
+	if s.previous.manifests != "" {
+		s.step(ctx, "1", "9", "the previous version is upgraded, and back, and again", s.upgradeAndBack)
+	}
 	back := s.providerAway(ctx)
 	s.step(ctx, "2", "2.1", "the IdP's key is replaced in order", s.orderlyRollover)
 	s.step(ctx, "2", "2.2", "the IdP's key is replaced without warning", s.abruptRollover)

@@ -81,12 +81,17 @@ func (s *suite) rollByUpgrade(ctx context.Context, st *step) error {
 	if err != nil {
 		return err
 	}
+	return s.runs(ctx, st)
+}
+
+// runs looks whether the gateway's pods have the image that they should.
+func (s *suite) runs(ctx context.Context, st *step) error {
 	pods, err := s.GatewayPods(ctx)
 	if err != nil {
 		return err
 	}
 	for _, pod := range pods {
-		if want := s.Installation.ImagePrefix + "saml-gateway:" + s.next; pod.Spec.Containers[0].Image != want {
+		if want := s.Installation.ImagePrefix + "saml-gateway:" + s.Installation.GatewayTag; pod.Spec.Containers[0].Image != want {
 			st.problem("%s runs %s, want %s", pod.Name, pod.Spec.Containers[0].Image, want)
 		}
 	}

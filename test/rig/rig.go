@@ -51,8 +51,9 @@ type Options struct {
 	Gateway string
 	// Directory takes the manifests that are applied.
 	Directory string
-	// ImagePrefix and Tag name the images.
-	ImagePrefix, Tag string
+	// ImagePrefix and Tag name the images, Manifests the directory that goes with
+	// them; empty for that of this tree.
+	ImagePrefix, Tag, Manifests string
 }
 
 // Rig is everything that runs.
@@ -100,7 +101,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	}
 	r.Installation = cluster.Installation{
 		Namespace: Namespace, BaseDomain: BaseDomain, Replicas: 2,
-		ImagePrefix: o.ImagePrefix, OperatorTag: o.Tag, GatewayTag: o.Tag,
+		ImagePrefix: o.ImagePrefix, OperatorTag: o.Tag, GatewayTag: o.Tag, Manifests: o.Manifests,
 	}
 	if err := r.Complete(ctx, &r.Installation); err != nil {
 		return nil, err
