@@ -300,10 +300,11 @@ type Application struct {
 // +kubebuilder:validation:XValidation:rule="has(self.url) != has(self.service)",message="set exactly one of url and service"
 type Upstream struct {
 	// URL of the application, such as https://app.acme.example. A path in it is
-	// put before that of each request.
+	// put before that of each request. An application that speaks HTTP/2 without
+	// TLS, as gRPC servers do, has an h2c URL.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",message="must be an http or https URL such as https://app.acme.example"
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https', 'h2c'] && url(self).getHostname() != ''",message="must be an http, https or h2c URL such as https://app.acme.example"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('#') && !self.contains('?') && !self.matches('^[A-Za-z]+://[^/]*@')",message="must not have user information, a query or a fragment"
 	// +optional
 	URL string `json:"url,omitempty"`
@@ -324,8 +325,9 @@ type ServiceReference struct {
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
 	// Scheme is http when unset. With https, the Service's certificate has to be
-	// for <name>.<namespace>.svc.
-	// +kubebuilder:validation:Enum=http;https
+	// for <name>.<namespace>.svc. With h2c, it speaks HTTP/2 without TLS, as gRPC
+	// servers do.
+	// +kubebuilder:validation:Enum=http;https;h2c
 	// +optional
 	Scheme string `json:"scheme,omitempty"`
 }

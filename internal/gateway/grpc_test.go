@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cequence.cloud/saml-operator/internal/gateway"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
 // calls is a gRPC server that says who calls, and echoes.
@@ -67,15 +68,22 @@ func (calls) FullDuplexCall(stream grpc.BidiStreamingServer[pb.StreamingOutputCa
 // gRPC passes from a real client to a real server, which speaks HTTP/2 in plain
 // text, and to no other than those who are signed in.
 func TestGRPC(t *testing.T) {
-	w := newWorld(t, func(w *world, o *gateway.Options) {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(w.t, err)
-		server := grpc.NewServer()
-		pb.RegisterTestServiceServer(server, calls{})
-		go func() { _ = server.Serve(listener) }()
-		w.t.Cleanup(server.Stop)
-		o.Upstream = &url.URL{Scheme: "h2c", Host: listener.Addr().String()}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	pb.RegisterTestServiceServer(server, calls{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	application := url.URL{Scheme: "h2c", Host: listener.Addr().String()}
+	t.Run("of the gateway", func(t *testing.T) {
+		checkGRPC(t, newWorld(t, func(_ *world, o *gateway.Options) { o.Upstream = &application }))
 	})
+	t.Run("of a tenant", func(t *testing.T) {
+		checkGRPC(t, newWorld(t, tenantUpstreams("127.0.0.1/32"), configured(func(c *tenantconfig.Config) { c.Application.Upstream = application.String() })))
+	})
+}
+
+func checkGRPC(t *testing.T, w *world) {
 	p := w.person()
 	p.signIn(acme)
 	conn, err := grpc.NewClient("passthrough:///"+host(acme),

@@ -89,11 +89,14 @@ func CheckPath(path string) error {
 	return nil
 }
 
+// schemes of applications; h2c is HTTP/2 without TLS.
+var schemes = []string{"http", "https", "h2c"}
+
 // ParseUpstream reads the URL of an application.
 func ParseUpstream(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("want an http or https URL such as https://app.example.com, without user information, query and fragment")
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("want an http, https or h2c URL such as https://app.example.com, without user information, query and fragment")
 	}
 	return u, nil
 }

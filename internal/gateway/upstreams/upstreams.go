@@ -91,7 +91,7 @@ func parseName(text string) (n name, err error) {
 func (a Allowed) Check(u *url.URL) error {
 	host, port := strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")), u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = map[string]string{"http": "80", "h2c": "80", "https": "443"}[u.Scheme]
 	}
 	if address, err := netip.ParseAddr(host); err == nil {
 		if a.inNetworks(address) {
