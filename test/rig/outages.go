@@ -81,6 +81,14 @@ func (r *Rig) KillGateway(ctx context.Context, pod *corev1.Pod) (how string, err
 	return how, err
 }
 
+// WithoutDrain does something that ends pods of the gateway which close their port
+// at once, while nodes still send them connections.
+func (r *Rig) WithoutDrain(do func() error) error {
+	end := r.begin(traffic.Replica, "")
+	defer end(killNoticed)
+	return do()
+}
+
 // WithoutAPIServer stops the API server for that long.
 func (r *Rig) WithoutAPIServer(ctx context.Context, d time.Duration) error {
 	end := r.begin(traffic.APIServer, "")
