@@ -222,8 +222,8 @@ func Judge(attempts []Attempt, outages []Outage) Account {
 		if a.Failure.Confused {
 			account.Confused++
 		}
-		if i := slices.IndexFunc(outages, func(o Outage) bool { return o.Explains(a) }); i >= 0 {
-			add(&count.Expected, string(outages[i].Part)+" away: "+a.Failure.Reason)
+		if part, ok := cause(a, outages); ok {
+			add(&count.Expected, string(part)+" away: "+a.Failure.Reason)
 			continue
 		}
 		count.Unexpected++
@@ -236,6 +236,19 @@ func Judge(attempts []Attempt, outages []Outage) Account {
 		count.MedianMS, count.P99MS = quantile(took[kind], 0.5), quantile(took[kind], 0.99)
 	}
 	return account
+}
+
+// cause returns the part whose outage explains a failure. A replica's explains
+// the most, and is asked last.
+func cause(a Attempt, outages []Outage) (Part, bool) {
+	for _, last := range []bool{false, true} {
+		for _, o := range outages {
+			if (o.Part == Replica) == last && o.Explains(a) {
+				return o.Part, true
+			}
+		}
+	}
+	return "", false
 }
 
 func add(counts *map[string]int, what string) {

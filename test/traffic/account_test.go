@@ -86,7 +86,7 @@ func TestAccount(t *testing.T) {
 		{Kind: traffic.Request, Tenant: "acme", From: at(0), To: at(0), Failure: &traffic.Failure{Lost: true, Reason: "GET /sso: refused"}},
 		{Kind: traffic.Request, Tenant: "acme", From: at(5), To: at(5), Failure: &traffic.Failure{Status: 200, Confused: true, Reason: "the page is somebody else's"}},
 	}
-	outages := []traffic.Outage{{Part: traffic.Database, From: at(2), To: at(3)}}
+	outages := []traffic.Outage{{Part: traffic.Replica, From: at(2), To: at(3)}, {Part: traffic.Database, From: at(2), To: at(3)}}
 	a := traffic.Judge(attempts, outages)
 	assert.Equal(t, traffic.Count{
 		Tried: 4, Failed: 2, Unexpected: 1, PerSecond: 0.3, MedianMS: 3000, P99MS: 3000,
