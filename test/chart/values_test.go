@@ -23,6 +23,8 @@ gateway:
   trustedProxies: [10.20.0.0/24, "fd00:20::/64"]
   forwardAuthFrom: [10.1.2.3/32]
   drainDelay: 15s
+  tenantUpstreams: ["*.customers.svc:8080", 10.9.0.0/16]
+  pathRules: [{path: /status, access: Public}, {path: /internal, match: Exact, roles: [operator], freshSignIn: 15m}]
   extAuthz: {enabled: true, clientCASecretName: envoy}
   extraArgs: [--audit-retention=2160h]`
 	podSettings = `
@@ -72,6 +74,7 @@ func TestValuesThatCannotWork(t *testing.T) {
 		`gateway: {trustedProxies: [10.0.0.1]}`:      "at '/gateway/trustedProxies/0': '10.0.0.1' does not match pattern",
 		`images: {operator: {digest: sha256:short}}`: "at '/images/operator/digest': 'sha256:short' does not match pattern",
 		`gateway: {extraArgs: ["-v"]}`:               "at '/gateway/extraArgs/0'",
+		`gateway: {pathRules: [{role: a}]}`:          "at '/gateway/pathRules/0'",
 	} {
 		_, err := template(t, values)
 		assert.ErrorContains(t, err, sentence, values)
@@ -111,7 +114,7 @@ func TestSettingsBecomeFlags(t *testing.T) {
 	})
 	gateway := deployment(t, objects, "saml-gateway").Spec.Template.Spec
 	assert.Subset(t, gateway.Containers[0].Args, []string{
-		"--trusted-proxies=10.20.0.0/24,fd00:20::/64", "--forward-auth-from=10.1.2.3/32", "--drain-delay=15s", "--audit-retention=2160h",
+		"--trusted-proxies=10.20.0.0/24,fd00:20::/64", "--forward-auth-from=10.1.2.3/32", "--drain-delay=15s", "--tenant-upstreams=*.customers.svc:8080,10.9.0.0/16", "--audit-retention=2160h",
 		"--ext-authz-client-ca-file=/var/run/secrets/ext-authz-client-ca/ca.crt",
 	})
 	assert.Contains(t, gateway.Containers[0].VolumeMounts, corev1.VolumeMount{
@@ -127,6 +130,7 @@ func TestSettingsStartPodsAnew(t *testing.T) {
 	assert.NotEqual(t, annotations(``, "saml-operator"), annotations(`baseDomain: s.example.com`, "saml-operator"))
 	assert.Equal(t, annotations(``, "saml-gateway"), annotations(`baseDomain: s.example.com`, "saml-gateway"))
 	assert.NotEqual(t, annotations(``, "saml-gateway"), annotations(`upstream: http://other`, "saml-gateway"))
+	assert.NotEqual(t, annotations(`gateway: {pathRules: [{path: /a, access: Public}]}`, "saml-gateway"), annotations(`gateway: {pathRules: [{path: /b, access: Public}]}`, "saml-gateway"))
 }
 
 // What goes when the release is uninstalled must not take tenants and users along.
