@@ -200,7 +200,7 @@ func (a *Attacker) reuseSession(ctx context.Context, to *Site) {
 			continue
 		}
 		one := Attacks{Tried: 1}
-		got, err := a.do(ctx, a.anyReplica(), http.MethodGet, to.Origin+workPath, nil, []*http.Cookie{other.session})
+		got, err := a.do(ctx, a.anyReplica(), http.MethodGet, to.Origin+reportsPath, nil, []*http.Cookie{other.session})
 		if err == nil {
 			one.Answered = 1
 			if got.status == http.StatusOK {
@@ -236,7 +236,7 @@ type request struct {
 
 // begin starts a sign-in at some replica.
 func (a *Attacker) begin(ctx context.Context, site *Site) (request, error) {
-	got, err := a.do(ctx, a.anyReplica(), http.MethodGet, site.Origin+loginPath+"?return_to=%2Fwork", nil, nil)
+	got, err := a.do(ctx, a.anyReplica(), http.MethodGet, site.Origin+loginPath+"?return_to=%2Freports", nil, nil)
 	if err != nil {
 		return request{}, err
 	}

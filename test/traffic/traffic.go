@@ -31,8 +31,8 @@ const maxUnderWay = 128
 // loginPath is where the gateway sends whom it does not know.
 const loginPath = "/saml/login"
 
-// workPath is the application's.
-const workPath = "/work"
+// reportsPath is the application's.
+const reportsPath = "/reports"
 
 // Site is a tenant as its people know it.
 type Site struct {
@@ -107,7 +107,7 @@ func (l *Load) Add(ctx context.Context, stay int, sites ...*Site) error {
 func (l *Load) CanSignIn(ctx context.Context, site *Site) error {
 	p := l.newPerson(site, site.Users[0])
 	defer p.browser.CloseIdleConnections()
-	page, err := p.browser.SignIn(ctx, site.Origin+workPath, p.user.Name, p.user.Password)
+	page, err := p.browser.SignIn(ctx, site.Origin+reportsPath, p.user.Name, p.user.Password)
 	if f := p.failure(page, err); f != nil {
 		return fmt.Errorf("sign in to %s: %s", site.Tenant, f.Reason)
 	}
@@ -218,7 +218,7 @@ func (l *Load) newPerson(site *Site, user testidp.User) *person {
 func (l *Load) signIn(ctx context.Context, p *person) (failure *Failure) {
 	l.try(SignIn, p.site, func() *Failure {
 		p.path.steps = nil
-		page, err := p.browser.SignIn(ctx, p.site.Origin+workPath, p.user.Name, p.user.Password)
+		page, err := p.browser.SignIn(ctx, p.site.Origin+reportsPath, p.user.Name, p.user.Password)
 		failure = p.failure(page, err)
 		if failure != nil {
 			failure.Lost = false // there was none
@@ -231,7 +231,7 @@ func (l *Load) signIn(ctx context.Context, p *person) (failure *Failure) {
 
 func (p *person) open(ctx context.Context) (*testbrowser.Page, error) {
 	p.path.steps = nil
-	return p.browser.Open(ctx, p.site.Origin+workPath)
+	return p.browser.Open(ctx, p.site.Origin+reportsPath)
 }
 
 // failure says why a visit did not end at the application as the person.

@@ -80,7 +80,7 @@ func (g *gullible) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, authnRequest(site), http.StatusFound)
 	case r.URL.Path == "/saml/acs":
 		http.SetCookie(w, &http.Cookie{Name: "__Host-saml-session", Value: "x", Path: "/", Secure: true, SameSite: http.SameSiteLaxMode})
-		http.Redirect(w, r, "/work", http.StatusSeeOther)
+		http.Redirect(w, r, "/reports", http.StatusSeeOther)
 	case err != nil || session.Value == "":
 		http.Redirect(w, r, "/saml/login", http.StatusFound)
 	default:
@@ -148,8 +148,8 @@ func TestFailuresAreCountedWithTheirReasons(t *testing.T) {
 		"the gateway says that it cannot": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
 			func(t *testing.T, a traffic.Account) {
-				assert.Contains(t, a.SignIns.Why, "GET /work: 503")
-				assert.Contains(t, a.Requests.Why, "/work: 503")
+				assert.Contains(t, a.SignIns.Why, "GET /reports: 503")
+				assert.Contains(t, a.Requests.Why, "/reports: 503")
 				assert.Zero(t, a.LostSessions)
 			},
 		},
