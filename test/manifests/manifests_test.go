@@ -261,6 +261,23 @@ func TestGatewayFindsTheOperator(t *testing.T) {
 	assert.Equal(t, service.Spec.Ports[0].TargetPort, *policy.Spec.Ingress[0].Ports[0].Port)
 }
 
+// What operator and gateway call is reached under each network plugin: some take
+// the first port of a range for the whole of it, and some no pod for an address.
+func TestEgressDependsOnNoNetworkPlugin(t *testing.T) {
+	objects := render(t, installation)
+	for _, name := range []string{"saml-operator", "saml-gateway"} {
+		t.Run(name, func(t *testing.T) {
+			anywhere := find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", name).Spec.Egress
+			require.NotEmpty(t, anywhere)
+			to := anywhere[len(anywhere)-1]
+			require.Len(t, to.Ports, 1)
+			assert.Equal(t, corev1.ProtocolTCP, *to.Ports[0].Protocol)
+			assert.Nil(t, to.Ports[0].Port, "all of them")
+			assert.Contains(t, to.To, networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{}})
+		})
+	}
+}
+
 // Prometheus finds the operator's metrics, which nobody gets without a token,
 // and its rights are those of one role.
 func TestMetricsAreServedToPrometheusAlone(t *testing.T) {
