@@ -74,7 +74,7 @@ imagePullSecrets:
 
 {{/*
 The objects in the files that match .glob, as a list below the key objects. The
-files are those of config/, which `make chart` copies. They get what kustomize
+files are those of config/, which `make manifests` copies. They get what kustomize
 would have set in them: the namespace, also of the service accounts that they
 name, and beyond that our labels.
 */}}
