@@ -8,6 +8,7 @@ import (
 	"helm.sh/helm/v4/pkg/action"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -182,6 +183,53 @@ func TestHelmFindsNothingToSay(t *testing.T) {
 		// An icon is for catalogues.
 		assert.ErrorContains(t, message.Err, "icon is recommended")
 	}
+}
+
+// Names that YAML reads as numbers are names nevertheless.
+func TestNamesThatLookLikeNumbers(t *testing.T) {
+	objects := mustTemplate(t, `
+images: {pullSecrets: ["1"]}
+operator: {goMemoryLimit: "367001600", priorityClassName: "2"}
+gateway:
+  database: {type: PostgreSQL, postgresql: {secretName: "3"}}
+  cookieKey: {secretName: "4"}
+  identityKey: {secretName: "5"}
+  extAuthz: {enabled: true, fromNamespace: "6", clientCASecretName: "7"}
+tls: {secretName: "8", certificate: {create: true, issuerRef: {name: "9"}}}`)
+	operator, gateway := deployment(t, objects, "saml-operator").Spec.Template.Spec, deployment(t, objects, "saml-gateway").Spec.Template.Spec
+	assert.Equal(t, []corev1.LocalObjectReference{{Name: "1"}}, operator.ImagePullSecrets)
+	assert.Equal(t, "2", operator.PriorityClassName)
+	assert.Contains(t, operator.Containers[0].Env, corev1.EnvVar{Name: "GOMEMLIMIT", Value: "367001600"})
+	var secrets []string
+	for _, volume := range gateway.Volumes {
+		if volume.Secret != nil {
+			secrets = append(secrets, volume.Secret.SecretName)
+		} else if volume.Name == "shared" {
+			for _, source := range volume.Projected.Sources {
+				secrets = append(secrets, source.Secret.Name)
+			}
+		}
+	}
+	assert.Equal(t, []string{"3", "4", "5", "8", "7"}, secrets)
+	certificate := find(t, objects, "Certificate", "saml-gateway").Object["spec"].(map[string]any)
+	assert.Equal(t, "8", certificate["secretName"])
+	assert.Equal(t, "9", certificate["issuerRef"].(map[string]any)["name"])
+	var policy networkingv1.NetworkPolicy
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(find(t, objects, "NetworkPolicy", "saml-gateway-ext-authz").Object, &policy))
+	assert.Equal(t, "6", policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels[corev1.LabelMetadataName])
+}
+
+// Without a value the claim gets the cluster's class; with an empty one, none.
+func TestClassOfTheClaim(t *testing.T) {
+	class := func(values string) *string {
+		var claim corev1.PersistentVolumeClaim
+		object := find(t, mustTemplate(t, values), "PersistentVolumeClaim", "saml-gateway-data").Object
+		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(object, &claim))
+		return claim.Spec.StorageClassName
+	}
+	assert.Nil(t, class(``))
+	assert.Equal(t, new(""), class(`gateway: {database: {sqlite: {storageClassName: ""}}}`))
+	assert.Equal(t, new("fast"), class(`gateway: {database: {sqlite: {storageClassName: fast}}}`))
 }
 
 // The routes of a Gateway that is there already, for hosts of another domain.
