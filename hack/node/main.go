@@ -130,7 +130,10 @@ func (n node) run(command string, args []string) error {
 		}
 		return n.up(*images)
 	case "check":
-		return checkMachine()
+		if err := checkMachine(); err != nil {
+			return err
+		}
+		return n.checkState()
 	case "down":
 		return n.down()
 	case "status":
