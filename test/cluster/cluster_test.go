@@ -5,7 +5,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"cequence.cloud/saml-operator/test/apiserver"
 	"cequence.cloud/saml-operator/test/cluster"
 )
 
@@ -27,6 +33,19 @@ func TestRolledOut(t *testing.T) {
 	} {
 		assert.Error(t, cluster.RolledOut(deployment(change)), name)
 	}
+}
+
+// A suite installs over nobody's installation.
+func TestFree(t *testing.T) {
+	for name, present := range map[string]client.Object{
+		"in the namespace": &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "saml-operator-system"}},
+		"in another one":   &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "saml-operator"}},
+	} {
+		c := cluster.Cluster{WithWatch: fake.NewClientBuilder().WithScheme(apiserver.Scheme()).WithObjects(present).Build()}
+		assert.ErrorContains(t, c.Free(t.Context(), "saml-operator-system"), "would be overwritten", name)
+	}
+	c := cluster.Cluster{WithWatch: fake.NewClientBuilder().WithScheme(apiserver.Scheme()).Build()}
+	assert.NoError(t, c.Free(t.Context(), "saml-operator-system"))
 }
 
 func TestVersions(t *testing.T) {

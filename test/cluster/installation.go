@@ -16,6 +16,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -74,6 +76,24 @@ func (i Installation) write(directory string) error {
 	}
 	for name, content := range map[string][]byte{"kustomization.yaml": text.Bytes(), "ca.crt": i.Authorities} {
 		if err := os.WriteFile(filepath.Join(directory, name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Free says that no installation is on the cluster which another one would
+// change: one in the namespace, or one elsewhere with the same ClusterRoleBinding.
+func (c *Cluster) Free(ctx context.Context, namespace string) error {
+	for _, object := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: Operator}},
+	} {
+		err := c.Get(ctx, client.ObjectKeyFromObject(object), object)
+		if err == nil {
+			return fmt.Errorf("the cluster has a %T %s already: take one without an installation, since this one would be overwritten; kubectl delete -k removes that of an earlier run", object, object.GetName())
+		}
+		if !apierrors.IsNotFound(err) {
 			return err
 		}
 	}

@@ -93,6 +93,9 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	if r.Cluster, err = cluster.Open(o.Node); err != nil {
 		return nil, err
 	}
+	if err := r.Free(ctx, Namespace); err != nil {
+		return nil, err
+	}
 	if r.Address, err = r.ownAddress(ctx, o.Address); err != nil {
 		return nil, err
 	}
