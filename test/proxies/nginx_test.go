@@ -1,12 +1,15 @@
 package proxies_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,6 +42,22 @@ func (w *world) startNginx() string {
 
 	w.start(exec.Command(program, "-p", dir, "-c", config, "-e", "stderr"), address) //nolint:gosec // of this machine
 	return address
+}
+
+// By default nginx has 4 or 8 KiB for the whole answer to its question, and takes
+// a longer one for an error.
+func TestNginxTellsOfManyGroups(t *testing.T) {
+	var groups []string
+	for i := range 140 {
+		groups = append(groups, fmt.Sprintf("00000000-0000-4000-8000-%012d", i))
+	}
+	w := newWorld(t, setup{groups: groups})
+	shown, err := w.browser(w.startNginx()).SignIn(t.Context(), site(acme)+"/reports", alice, password)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, shown.Status)
+	seen := w.app.take()
+	require.Len(t, seen, 1)
+	assert.ElementsMatch(t, groups, strings.Split(seen[0].Header.Get("X-Auth-Request-Groups"), ","))
 }
 
 // Row T9: the guide's configuration, in nginx itself.

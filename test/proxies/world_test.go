@@ -61,6 +61,7 @@ var spellings = []string{
 	"X+Auth+Request+User", "X^Auth^Request^User", "X`Auth`Request`User", "X|Auth|Request|User", "X~Auth~Request~User",
 	"X-Auth-Request-Email", "x_auth_request_email", "X-Auth-Request-Groups", "X-Auth-Request_Groups", "X-Auth-Request-Groups-Incomplete",
 	"X-Auth-Request-Roles", "x-auth-request-roles", "X-Auth-Request-Tenant", "X_AUTH_REQUEST_TENANT",
+	"X-Auth-Request-Jwt", "X_Auth_Request_Jwt",
 	"X-Forwarded-Host", "X_Forwarded_Host", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-For",
 	"X-Forwarded-User", "X-Forwarded-Prefix", "Forwarded", "X-Real-Ip", "Remote-User", "Remote_User", "X-Remote-User", "X-Original-Url", "X-Rewrite-Url",
 }
@@ -76,6 +77,9 @@ func assertAlice(t *testing.T, r *http.Request) {
 		assert.Equal(t, want, r.Header[name], name)
 	}
 	assert.Equal(t, host(acme), r.Host)
+	if token := r.Header["X-Auth-Request-Jwt"]; assert.Len(t, token, 1) {
+		assert.Len(t, strings.Split(token[0], "."), 3, "a token")
+	}
 	for name, values := range r.Header {
 		for _, value := range values {
 			assert.NotContains(t, []string{"root", globex}, value, name)
@@ -137,11 +141,13 @@ type world struct {
 	roots                      *x509.CertPool
 }
 
-// setup is what a test has otherwise than others; either may be nil.
+// setup is what a test has otherwise than others; each may be nil.
 type setup struct {
 	// tenant changes what the operator would render.
 	tenant  func(*tenantconfig.Config)
 	gateway func(*world, *gateway.Options)
+	// groups of alice.
+	groups []string
 }
 
 func newWorld(t *testing.T, otherwise setup) *world {
@@ -151,7 +157,11 @@ func newWorld(t *testing.T, otherwise setup) *world {
 
 	tenants, idps := t.TempDir(), http.NewServeMux()
 	for _, tenant := range []string{acme, globex} {
-		idp := w.newIDP(tenant)
+		groups := otherwise.groups
+		if groups == nil {
+			groups = []string{"staff", "a,b%"}
+		}
+		idp := w.newIDP(tenant, groups)
 		idps.Handle("idp-"+host(tenant)+"/", idp)
 		c := config(tenant, idp)
 		if otherwise.tenant != nil {
@@ -173,6 +183,7 @@ func newWorld(t *testing.T, otherwise setup) *world {
 	o := gateway.Options{
 		Source:  &configsource.Directory{Dir: tenants, PollInterval: tick, Log: log},
 		DataDir: t.TempDir(), ForwardAuthFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, ClockSkew: -1, Now: w.clock.Now, Log: log,
+		IdentityJWT: &gateway.IdentityJWT{},
 	}
 	if otherwise.gateway != nil {
 		otherwise.gateway(w, &o)
@@ -215,14 +226,14 @@ func (w *world) newKeyPair() tls.Certificate {
 	return pair
 }
 
-func (w *world) newIDP(tenant string) *testidp.IDP {
+func (w *world) newIDP(tenant string, groups []string) *testidp.IDP {
 	w.t.Helper()
 	key, err := testidp.NewKey(testidp.KeyOptions{CommonName: tenant, NotBefore: time.Now().Add(-time.Hour)})
 	require.NoError(w.t, err)
 	address := alice + "@" + tenant + ".example"
 	idp, err := testidp.New(testidp.Options{
 		BaseURL: "https://idp-" + host(tenant), TenantID: tenant, Clock: w.clock.Now, Keys: []*testidp.Key{key},
-		Users: []testidp.User{{Name: alice, Password: password, NameID: address, Email: address, Groups: []string{"staff", "a,b%"}}},
+		Users: []testidp.User{{Name: alice, Password: password, NameID: address, Email: address, Groups: groups}},
 	})
 	require.NoError(w.t, err)
 	idp.SetServiceProvider(site(tenant)+":443/saml/metadata", testidp.ServiceProvider{ACSURL: site(tenant) + "/saml/acs"})
