@@ -61,6 +61,7 @@ bin/image -out "$images/suite-1" registry.k8s.io/pause:3.10=./hack/node/pause
 
 end() { "${node[@]}" down || echo "$suite: the node did not end" >&2; }
 trap end EXIT
+"${node[@]}" down # what a run that was killed has left
 "${node[@]}" up -images "$images/suite-1"
 flags=(-out="out/$suite.json" -node="${node[*]}" -tag=suite-1)
 if [[ $suite == e2e ]]; then
