@@ -24,6 +24,7 @@ import (
 
 	"cequence.cloud/saml-operator/internal/gateway"
 	"cequence.cloud/saml-operator/internal/gateway/session"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
 // inFrontOf has the gateway in front of another application.
@@ -513,4 +514,82 @@ func TestT11_StreamsEndWithTheSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Row T11: a stream that a stranger may have goes on without a session, until
+// its path is public no more; one for a role ends with the role.
+func TestT11_StreamsFollowPathRules(t *testing.T) {
+	w := newWorld(t, inFrontOf(func(rw http.ResponseWriter, r *http.Request) {
+		if conn, err := websocket.Accept(rw, r, nil); err == nil {
+			for {
+				kind, message, err := conn.Read(r.Context())
+				if err != nil || conn.Write(r.Context(), kind, message) != nil {
+					return
+				}
+			}
+		}
+	}), pathRules(gatewayRules), configured(withRules))
+	dial := func(p *person, path string) *websocket.Conn {
+		conn, _, err := websocket.Dial(t.Context(), "wss://"+host(acme)+path, &websocket.DialOptions{HTTPClient: p.client}) //nolint:bodyclose // a WebSocket
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.CloseNow() })
+		return conn
+	}
+	ended := func(conn *websocket.Conn) {
+		_, _, err := conn.Read(t.Context())
+		assert.Equal(t, websocket.StatusPolicyViolation, websocket.CloseStatus(err), "%v", err)
+	}
+	stranger, admin := dial(w.person(), "/open"), w.person()
+	admin.signIn(acme)
+	atRole := dial(admin, "/admin")
+	for range 2 { // all streams are looked at between the ends of these
+		p := w.person()
+		p.signIn(acme)
+		conn := dial(p, "/")
+		p.do(p.request(http.MethodPost, site(acme)+"/saml/logout", nil))
+		ended(conn)
+	}
+	for _, conn := range []*websocket.Conn{stranger, atRole} {
+		require.NoError(t, conn.Write(t.Context(), websocket.MessageText, []byte("still here")))
+		_, got, err := conn.Read(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "still here", string(got))
+	}
+	c := w.config(acme)
+	withRules(&c)
+	c.Application.Paths[0].Roles, c.Application.Paths[3] = []string{"other"}, tenantconfig.PathRule{Path: "/open"}
+	w.write(c)
+	ended(stranger)
+	ended(atRole)
+}
+
+// An application that says of a connection that it is a stream of events leaves
+// nothing behind.
+func TestUpgradeThatClaimsToBeEvents(t *testing.T) {
+	w := newWorld(t, inFrontOf(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		if conn, err := websocket.Accept(rw, r, nil); err == nil {
+			_, _, _ = conn.Read(r.Context())
+		}
+	}))
+	p := w.person()
+	p.signIn(acme)
+	conn, _, err := websocket.Dial(t.Context(), "wss://"+host(acme)+"/", &websocket.DialOptions{HTTPClient: p.client}) //nolint:bodyclose // a WebSocket
+	require.NoError(t, err)
+	_ = conn.Close(websocket.StatusNormalClosure, "")
+	w.eventually("the stream is forgotten", func() bool { return w.gateway.Streams().Open() == 0 })
+}
+
+// So does one whose stream of events has no status of HTTP.
+func TestEventsWithoutAStatus(t *testing.T) {
+	w := newWorld(t, inFrontOf(func(rw http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := http.NewResponseController(rw).Hijack(); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 099 Odd\r\nContent-Type: text/event-stream\r\n\r\n")
+			_ = conn.Close()
+		}
+	}))
+	p := w.person()
+	p.signIn(acme)
+	assert.Equal(t, http.StatusInternalServerError, p.get(site(acme)+"/").StatusCode)
+	assert.Zero(t, w.gateway.Streams().Open())
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"cequence.cloud/saml-operator/internal/gateway/authorization"
-	"cequence.cloud/saml-operator/internal/gateway/session"
 	"cequence.cloud/saml-operator/internal/gateway/streams"
 )
 
@@ -26,13 +25,15 @@ type passage struct {
 	controller *http.ResponseController
 	streams    *streams.Set
 	stallAfter time.Duration
-	// alive says whether the session goes on.
+	// alive says whether a stream may go on.
 	alive func() bool
 	// own are headers of ours for the final response.
 	own      http.Header
 	answered atomic.Bool
 	writing  stall
 	body     *body
+	// response is the body of the application's answer, nil before there is one.
+	response io.Closer
 }
 
 // pass passes a request on to the application, if there is a place for it.
@@ -50,21 +51,30 @@ func (x *exchange) pass(application http.Handler, v visit) {
 	}
 	defer x.Application.Leave()
 	p, r := newPassage(x.w, withVisit(x.r, v), x.Streams, x.StallTimeout)
-	p.alive = func() bool { return x.goesOn(v.session) }
+	p.alive = func() bool { return x.goesOn(v) }
 	defer p.end()
 	application.ServeHTTP(p, r)
 }
 
-// goesOn says whether a session counts that did when its stream began. The
-// stream itself is use of it.
-func (x *exchange) goesOn(s session.Session) bool {
+// goesOn says whether a stream may go on that began with that visit: somebody's
+// while the session counts and the path is for its user, a stranger's while the
+// path is public. The stream itself is use of the session.
+func (x *exchange) goesOn(v visit) bool {
 	now := *x
 	now.tenant = x.Tenants.ByHost(x.tenant.Config.Host)
 	if now.tenant == nil || now.tenant.Config.Disabled || bindingOf(now.tenant) != x.binding {
 		return false
 	}
+	required, err := now.required()
+	switch {
+	case err != nil:
+		return false
+	case !v.signedIn:
+		return required.Public
+	}
+	s := v.session
 	s.SeenAt = x.Now()
-	return session.Check(s, now.policy(), x.Revocations, s.SeenAt) == nil &&
+	return now.counts(s, s.SeenAt) && required.Satisfied(now.roles(s)) &&
 		now.tenant.Authorization.Admit(authorization.Subject{Email: s.Email, Groups: s.Groups, GroupsIncomplete: s.GroupsIncomplete}) == nil
 }
 
@@ -115,8 +125,12 @@ func passageOf(r *http.Request) *passage {
 	return p
 }
 
-// end keeps timers from touching what belongs to the server again.
+// end keeps timers from touching what belongs to the server again, and lets go of
+// an answer that was not passed on to its end.
 func (p *passage) end() {
+	if p.response != nil {
+		_ = p.response.Close()
+	}
 	p.writing.end()
 	p.body.waiting.end()
 }
@@ -176,11 +190,14 @@ func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Unwrap is for http.ResponseController.
 func (p *passage) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// receive has the body of a stream of events end with the gateway.
+// receive has the body of a stream of events end with the gateway. What has
+// switched protocols is no such stream, whatever the application says of it.
 func (p *passage) receive(response *http.Response) {
-	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err == nil && kind == "text/event-stream" {
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err == nil && kind == "text/event-stream" && response.StatusCode != http.StatusSwitchingProtocols {
 		response.Body = p.streams.Events(response.Body, p.alive)
 	}
+	p.response = response.Body
 }
 
 // body is a request's. It remembers how it failed.

@@ -379,11 +379,14 @@ func (x *exchange) roles(s session.Session) []string { return x.tenant.Authoriza
 // does not for sessions of before either.
 func (x *exchange) valid() (session.Session, bool) {
 	s, err := x.Codec.Open(x.binding, x.r)
+	return s, err == nil && x.counts(s, x.Now())
+}
+
+// counts says whether a session of the tenant does at that time.
+func (x *exchange) counts(s session.Session, now time.Time) bool {
 	config := &x.tenant.Config
-	if err != nil || config.Disabled || s.GroupsIncomplete && !config.AttributeMapping.TolerateGroupOverage {
-		return s, false
-	}
-	return s, session.Check(s, x.policy(), x.Revocations, x.Now()) == nil
+	return !config.Disabled && (!s.GroupsIncomplete || config.AttributeMapping.TolerateGroupOverage) &&
+		session.Check(s, x.policy(), x.Revocations, now) == nil
 }
 
 // host is the tenant's, with the port at which users reach it.
