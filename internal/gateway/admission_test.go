@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cequence.cloud/saml-operator/internal/gateway"
+	"cequence.cloud/saml-operator/internal/tenantconfig"
 )
 
 // While a slow application holds all places, who comes is told to come again,
@@ -108,4 +111,35 @@ func TestFullForOneClient(t *testing.T) {
 	assert.Equal(t, http.StatusOK, p.do(from("/", "198.51.100.8")).StatusCode)
 	hold(3, "") // the proxy itself is many clients
 	assert.Equal(t, http.StatusOK, p.do(from("/", "")).StatusCode)
+}
+
+// A tenant's own application that does not answer leaves places to others.
+func TestT15_SlowApplicationOfATenant(t *testing.T) {
+	entered := make(chan struct{}, 2)
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			entered <- struct{}{}
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(slow.Close)
+	w := newWorld(t, tenantUpstreams("127.0.0.1/32"), configured(func(c *tenantconfig.Config) { c.Application.Upstream = slow.URL }),
+		func(_ *world, o *gateway.Options) { o.MaxRequests = 8 })
+	p, other := w.person(), w.person()
+	p.signIn(acme)
+	other.signIn(globex)
+	ctx, stop := context.WithCancel(t.Context())
+	for range 2 {
+		r := p.request(http.MethodGet, site(acme)+"/slow", nil).WithContext(ctx)
+		go func() {
+			if response, err := p.client.Do(r); err == nil {
+				_ = response.Body.Close()
+			}
+		}()
+		<-entered
+	}
+	assert.Equal(t, http.StatusServiceUnavailable, p.get(site(acme)+"/").StatusCode)
+	assert.Equal(t, http.StatusOK, other.get(site(globex)+"/").StatusCode)
+	stop()
+	w.eventually("the places are free", func() bool { return p.get(site(acme)+"/").StatusCode == http.StatusOK })
 }

@@ -54,6 +54,10 @@ const (
 	ownQueued   = 512
 )
 
+// tenantShare is the part of all places that the requests to one tenant's own
+// application may take: one that does not answer must leave places to others.
+const tenantShare = 4
+
 // Options of a Gateway.
 type Options struct {
 	// Source delivers the tenants.
@@ -204,12 +208,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 			Upstream: o.Upstream, Refresh: metrics.Refresh(o.Refresh), TrustedProxies: o.TrustedProxies, ClockSkew: o.ClockSkew, Now: o.Now, Log: o.Log, Audit: auditLog,
 			Identity: identity, TenantUpstreams: o.TenantUpstreams, Paths: o.Paths,
 			Application: admission.New(o.MaxRequests, o.MaxQueued, o.QueueTimeout), Own: admission.New(ownRequests, ownQueued, time.Second),
-			PerClient: o.MaxRequestsPerClient, Covers: o.Covers,
+			PerClient: o.MaxRequestsPerClient, PerTenant: (o.MaxRequests + tenantShare - 1) / tenantShare, Covers: o.Covers,
 			UpstreamTimeout: o.UpstreamTimeout, StallTimeout: o.StallTimeout, Streams: open,
 		}),
 		audit: auditLog, metrics: metrics,
 	}
-	metrics.Watch(g.server.Application, g.server.Own, g.server.Clients(), open, tenants.Status, g.Ready)
+	metrics.Watch(g.server.Application, g.server.Own, g.server.Clients(), g.server.OwnApplications(), open, tenants.Status, g.Ready)
 	g.handler = metrics.Requests(authz.ForwardAuth(g.server, o.ForwardAuthFrom, g.server))
 	if o.Authorize != nil {
 		g.admin = admin.New(admin.Options{Store: db, Revocations: revocations, Authorize: o.Authorize, TestLink: g.server.TestLink, Now: o.Now, Log: o.Log, Audit: auditLog})

@@ -56,7 +56,7 @@ func (d documents) Fetch(_ context.Context, request idpmetadata.Request) (*idpme
 func exposedByGateway(t *testing.T) map[string][]string {
 	t.Helper()
 	m := gatewaymetrics.New()
-	m.Watch(admission.New(0, 0, 0), admission.New(0, 0, 0), admission.NewClients(0), &streams.Set{}, func() []tenant.Status { return nil }, func() error { return nil })
+	m.Watch(admission.New(0, 0, 0), admission.New(0, 0, 0), admission.NewClients(0), admission.NewClients(0), &streams.Set{}, func() []tenant.Status { return nil }, func() error { return nil })
 	m.Connections(func() int64 { return 0 }, func() int64 { return 0 })
 	m.Certificates(time.Now)
 	rw := httptest.NewRecorder()

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Clients bounds how many requests of each client are open at once. Nobody
-// waits. Its methods may be called concurrently.
+// Clients bounds how many requests of each client, or of whoever else is named,
+// are open at once. Nobody waits. Its methods may be called concurrently.
 type Clients struct {
 	most int
 

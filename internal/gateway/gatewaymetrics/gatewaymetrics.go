@@ -97,7 +97,7 @@ func (m *Metrics) Refresh(next func(context.Context, string) error) func(context
 }
 
 // Watch tells of what is there at each scrape.
-func (m *Metrics) Watch(application, own *admission.Gate, clients *admission.Clients, open *streams.Set, tenants func() []tenant.Status, ready func() error) {
+func (m *Metrics) Watch(application, own *admission.Gate, clients, owners *admission.Clients, open *streams.Set, tenants func() []tenant.Status, ready func() error) {
 	m.gauge("application_requests", "Requests to the application that are open, WebSockets and streams included.", func() float64 { return float64(application.Inside()) })
 	m.gauge("queued_requests", "Requests to the application that wait for others to end.", func() float64 { return float64(application.Waiting()) })
 	m.gauge("streams", "WebSockets and streams of events that are open.", func() float64 { return float64(open.Open()) })
@@ -107,10 +107,10 @@ func (m *Metrics) Watch(application, own *admission.Gate, clients *admission.Cli
 		}
 		return 1
 	})
-	for reason, refused := range map[string]func() int64{"application": application.Refused, "own": own.Refused, "client": clients.Refused} {
+	for reason, refused := range map[string]func() int64{"application": application.Refused, "own": own.Refused, "client": clients.Refused, "tenant": owners.Refused} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Namespace: namespace, Name: "refused_requests_total", ConstLabels: prometheus.Labels{"bound": reason},
-			Help: "Requests that were answered by 503, since too many others were open: to the application, to the gateway's own endpoints, or of one client.",
+			Help: "Requests that were answered by 503, since too many others were open: to the application, to the gateway's own endpoints, of one client, or to one tenant's own application.",
 		}, func() float64 { return float64(refused()) }))
 	}
 	m.registry.MustRegister(tenantCollector{tenants})

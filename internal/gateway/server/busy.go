@@ -33,7 +33,7 @@ func (x *exchange) full() {
 		panic(http.ErrAbortHandler) // nobody is listening
 	}
 	if x.busy.due(time.Now()) {
-		x.Log.Warn("too many requests at once, some are refused", "tenant", x.tenant.Name(), "inside", x.Application.Inside(), "refused", x.Application.Refused()+x.Own.Refused()+x.clients.Refused())
+		x.Log.Warn("too many requests at once, some are refused", "tenant", x.tenant.Name(), "inside", x.Application.Inside(), "refused", x.Application.Refused()+x.Own.Refused()+x.clients.Refused()+x.tenants.Refused())
 	}
 	secure(x.w.Header())
 	x.w.Header().Set("Retry-After", retryAfter)
@@ -46,6 +46,9 @@ func (x *exchange) full() {
 
 // Clients are the bounds of each client.
 func (s *Server) Clients() *admission.Clients { return s.clients }
+
+// OwnApplications are the bounds of each tenant with an application of its own.
+func (s *Server) OwnApplications() *admission.Clients { return s.tenants }
 
 // client is who sends the request, if that can be believed: the peer of a
 // connection may be a proxy that nobody has told us of.

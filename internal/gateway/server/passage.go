@@ -45,6 +45,13 @@ func (x *exchange) pass(application http.Handler, v visit) {
 		}
 		defer x.clients.Leave(client)
 	}
+	if x.PerTenant > 0 && x.tenant.Upstream != nil {
+		if !x.tenants.Enter(x.tenant.Name()) {
+			x.full()
+			return
+		}
+		defer x.tenants.Leave(x.tenant.Name())
+	}
 	if !x.Application.Enter(x.r.Context()) {
 		x.full()
 		return

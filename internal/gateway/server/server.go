@@ -64,6 +64,9 @@ type Options struct {
 	// PerClient is how many requests to the application a client may have open
 	// at once, if a trusted proxy names it; zero is no limit.
 	PerClient int
+	// PerTenant is how many requests to its own application a tenant may have open
+	// at once; zero is no limit.
+	PerTenant int
 	// Covers says whether the certificate for one name is good for another host;
 	// nil if TLS ends elsewhere.
 	Covers func(name, host string) bool
@@ -93,6 +96,7 @@ type Server struct {
 	crossOrigin *http.CrossOriginProtection
 	directory   *scim.Handler
 	clients     *admission.Clients
+	tenants     *admission.Clients // those with an application of their own
 	busy        busyLog
 }
 
@@ -102,6 +106,7 @@ func New(o Options) *Server {
 		Options: o, groups: newGroupCache(o.Store), crossOrigin: http.NewCrossOriginProtection(),
 		rollovers: newRollovers(o.Tenants, o.Refresh, o.Log),
 		clients:   admission.NewClients(o.PerClient),
+		tenants:   admission.NewClients(o.PerTenant),
 		directory: scim.New(scim.Options{Store: o.Store, Revocations: o.Revocations, Now: o.Now, Log: o.Log, Audit: o.Audit}),
 	}
 	if o.Upstream != nil {
