@@ -590,6 +590,6 @@ func TestEventsWithoutAStatus(t *testing.T) {
 	}))
 	p := w.person()
 	p.signIn(acme)
-	assert.Equal(t, http.StatusInternalServerError, p.get(site(acme)+"/").StatusCode)
+	assert.Equal(t, http.StatusBadGateway, p.get(site(acme)+"/").StatusCode)
 	assert.Zero(t, w.gateway.Streams().Open())
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -58,6 +59,10 @@ type visit struct {
 
 type visitKey struct{}
 
+// errNoStatus: the application has answered by a status that is none of a final
+// response. [RFC 9110 15]
+var errNoStatus = errors.New("the application's answer has no status of HTTP")
+
 // failure answers a request that could not be passed on.
 type failure func(http.ResponseWriter, *http.Request, error)
 
@@ -92,6 +97,9 @@ func newProxy(upstream *url.URL, way http.RoundTripper, log *slog.Logger, fail f
 			}
 		},
 		ModifyResponse: func(response *http.Response) error {
+			if response.StatusCode < http.StatusOK && response.StatusCode != http.StatusSwitchingProtocols {
+				return errNoStatus
+			}
 			dropOwnCookies(response.Header)
 			if p := passageOf(response.Request); p != nil {
 				p.receive(response)
