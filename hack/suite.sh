@@ -29,7 +29,10 @@ if ((EUID != 0)); then
 	echo "$suite: cannot be run here: a node needs root. CLUSTER=current runs it on the cluster that KUBECONFIG names." >&2
 	exit 77
 fi
-hack/install-node-packages.sh
+hack/install-node-packages.sh || {
+	echo "$suite: cannot be run here: the packages that a node needs are missing and could not be installed" >&2
+	exit 77
+}
 command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || hack/install-test-packages.sh
 "${build[@]}" -o bin/node ./hack/node
 node=(bin/node -name "${NODE_NAME:-saml-$suite}" -state "out/$suite/node")
