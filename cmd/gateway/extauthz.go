@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,10 +17,10 @@ import (
 )
 
 // newExtAuthz returns the server for Envoy and where it listens.
-func newExtAuthz(c config, a authz.Authorizer, ready func() error, log *slog.Logger) (*grpc.Server, net.Listener, error) {
+func newExtAuthz(c config, own *certificates, a authz.Authorizer, ready func() error) (*grpc.Server, net.Listener, error) {
 	var options []grpc.ServerOption
 	if c.extAuthzClientCAFile != "" {
-		config, err := c.mutualTLS(log)
+		config, err := c.mutualTLS(own)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -34,17 +33,14 @@ func newExtAuthz(c config, a authz.Authorizer, ready func() error, log *slog.Log
 	return authz.NewEnvoy(a, ready, options...), listener, nil
 }
 
-// mutualTLS lets in who has a certificate of --ext-authz-client-ca-file.
-func (c config) mutualTLS(log *slog.Logger) (*tls.Config, error) {
+// mutualTLS lets in who has a certificate of --ext-authz-client-ca-file, and shows
+// our own.
+func (c config) mutualTLS(own *certificates) (*tls.Config, error) {
 	authorities, err := os.ReadFile(filepath.Clean(c.extAuthzClientCAFile))
 	if err != nil {
 		return nil, fmt.Errorf("--ext-authz-client-ca-file: %w", err)
 	}
-	certificates, err := c.certificates(log)
-	if err != nil {
-		return nil, err
-	}
-	config := certificates.config()
+	config := own.config()
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 	if !config.ClientCAs.AppendCertsFromPEM(authorities) {
 		return nil, errors.New("--ext-authz-client-ca-file: there is no certificate in the file")

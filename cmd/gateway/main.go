@@ -301,10 +301,13 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	options := gateway.Options{
 		TenantUpstreams: c.tenantUpstreams, Paths: pathRules,
-		UpstreamTimeout: c.upstreamTimeout, StallTimeout: c.stallTimeout, Covers: certificates.covers,
+		UpstreamTimeout: c.upstreamTimeout, StallTimeout: c.stallTimeout,
 		MaxRequests: c.maxRequests, MaxQueued: c.maxQueuedRequests, QueueTimeout: c.queueTimeout, MaxRequestsPerClient: c.maxRequestsPerClient,
 		Source: source, DataDir: c.dataDir, Database: c.database, DatabaseURLFile: c.databaseURLFile, CookieKeyFile: c.cookieKeyFile,
 		Upstream: c.upstream, TrustedProxies: c.trustedProxies, ForwardAuthFrom: c.forwardAuthFrom, ClockSkew: c.clockSkew, Log: log, AuditOut: stdout, AuditRetention: c.auditRetention,
+	}
+	if certificates != nil {
+		options.Covers = certificates.covers
 	}
 	if c.identityJWT {
 		options.IdentityJWT = &gateway.IdentityJWT{KeyFile: c.identityKeyFile, Audience: c.identityAudience}
@@ -348,7 +351,7 @@ func serve(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) (e
 	}
 	stopExtAuthz := func(context.Context) {}
 	if c.extAuthzListen != "" {
-		extAuthz, extAuthzListener, err := newExtAuthz(c, g, internal.Ready, log)
+		extAuthz, extAuthzListener, err := newExtAuthz(c, certificates, g, internal.Ready)
 		if err != nil {
 			return errors.Join(err, public.Close())
 		}
