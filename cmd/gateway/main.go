@@ -140,7 +140,7 @@ func parse(args []string, env func(string) string, output io.Writer) (config, er
 	flags.StringVar(&c.listen, "listen", ":8443", "`address` for browsers")
 	flags.StringVar(&c.internalListen, "internal-listen", ":9090", "`address` for /healthz, /readyz, /metrics, /tenants and the administration API; empty for none")
 	flags.StringVar(&c.extAuthzListen, "ext-authz-listen", "", "`address` for Envoy's ext_authz over gRPC, which only Envoy may reach: without --ext-authz-client-ca-file it has no TLS; empty for none")
-	flags.StringVar(&c.extAuthzClientCAFile, "ext-authz-client-ca-file", "", "`file` with the certificates, PEM, of the authorities of Envoy's client certificate, which --ext-authz-listen then insists on; it shows that of --tls-cert-file")
+	flags.StringVar(&c.extAuthzClientCAFile, "ext-authz-client-ca-file", "", "`file` with the certificates, PEM, of the authorities of Envoy's client certificate, which --ext-authz-listen then insists on; it shows the same certificates as --listen")
 	flags.StringVar(&forwardAuthFrom, "forward-auth-from", "", "`networks` of the servers that ask by forward authentication at /saml/auth, such as 10.1.2.3/32,fd00::/64; empty for none")
 	flags.StringVar(&c.tlsCertFile, "tls-cert-file", "", "`file` with the TLS certificate chain, PEM; empty if TLS ends in front of the gateway")
 	flags.StringVar(&c.tlsKeyFile, "tls-key-file", "", "`file` with the TLS key, PEM")
